@@ -1,0 +1,2 @@
+//! `everstep-bench`.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Builds what a role needs and owns the order of start and shutdown.

@@ -1,0 +1,1 @@
+//! `everstep dev`: manifests on this machine, without a cluster.

@@ -1,0 +1,1 @@
+//! CEL with a budget, over borrowed JSON.

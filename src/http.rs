@@ -1,0 +1,1 @@
+//! The endpoints `/livez`, `/readyz` and `/metrics`.

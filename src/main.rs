@@ -1,0 +1,2 @@
+//! The binary: parse, telemetry, dispatch to a role.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Sweeps: each a pure plan and a short execution.

@@ -1,0 +1,1 @@
+//! Claims runs, performs their effects and settles what ended.
