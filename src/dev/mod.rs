@@ -1,1 +1,2 @@
 //! `everstep dev`: manifests on this machine, without a cluster.
+pub mod manifests;
