@@ -1,1 +1,4 @@
 //! `everstep dev`: manifests on this machine, without a cluster.
+
+pub mod child;
+pub mod scratch;
