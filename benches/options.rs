@@ -1,0 +1,100 @@
+//! What `everstep-bench` is asked to measure.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Steps per second and start latency of the engine, beside a hand-written script that inserts the same rows.
+#[derive(Debug, Parser)]
+#[command(name = "everstep-bench", version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) role: Option<Role>,
+    #[command(flatten)]
+    pub(crate) measure: Measure,
+}
+
+/// Processes that the benchmark starts for itself.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Role {
+    /// A worker, as `everstep worker` is one, that knows the no-op action
+    #[command(hide = true)]
+    Worker(WorkerArguments),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct WorkerArguments {
+    /// The engine's database
+    #[arg(long)]
+    pub(crate) database_url: String,
+    /// How many runs it carries at once
+    #[arg(long)]
+    pub(crate) max_runs: u32,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Measure {
+    /// What to measure; may be given more than once
+    #[arg(long, value_enum, default_values = ["steps"], value_delimiter = ',')]
+    pub(crate) scenario: Vec<Scenario>,
+    /// How long a flush takes: 1ms adds exactly that to data in memory, none adds nothing, disk uses the real one
+    #[arg(long, value_enum, default_value = "1ms")]
+    pub(crate) flush: Flush,
+    /// Numbers of runs in flight
+    #[arg(long, value_delimiter = ',', default_values = ["1", "16", "128", "1000", "4000"],
+          value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) in_flight: Vec<u32>,
+    /// No-op steps of a run
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=200))]
+    pub(crate) steps: u32,
+    /// Seconds of each measurement
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub(crate) seconds: u64,
+    /// Where to write the figures as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+impl Measure {
+    pub(crate) fn duration(&self) -> Duration {
+        Duration::from_secs(self.seconds)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Scenario {
+    /// No-op steps per second with so many runs in flight
+    Steps,
+    /// From the commit of a start to its first effect, on an idle system
+    Idle,
+}
+
+impl Scenario {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Steps => "steps",
+            Self::Idle => "idle",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Flush {
+    /// Data in memory, exactly one millisecond added to every flush
+    #[value(name = "1ms")]
+    Millisecond,
+    /// Data in memory, nothing added
+    None,
+    /// Data on the real disk
+    Disk,
+}
+
+impl Flush {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Millisecond => "1ms",
+            Self::None => "none",
+            Self::Disk => "disk",
+        }
+    }
+}

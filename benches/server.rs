@@ -1,0 +1,75 @@
+//! The PostgreSQL that is measured: private, with `fsync` and `synchronous_commit` on, under a flush of known length.
+
+use std::{ffi::OsString, path::PathBuf, process::Command};
+
+use everstep::dev::postgres::{Options, Postgres};
+
+use crate::{Failure, options::Flush};
+
+const SHIM: &str = include_str!("flush.c");
+
+/// A server whose flush takes what was asked for.
+pub(crate) struct Server {
+    pub(crate) postgres: Postgres,
+    /// Holds the shim while the server runs.
+    _shim: Option<tempfile::TempDir>,
+}
+
+/// Starts the server.
+pub(crate) fn start(flush: Flush) -> Result<Server, Failure> {
+    let shim = match flush {
+        Flush::Millisecond => Some(build_shim()?),
+        Flush::None | Flush::Disk => None,
+    };
+    let parent = match flush {
+        Flush::Millisecond | Flush::None => Some(memory()?),
+        Flush::Disk => None,
+    };
+    let environment = shim.as_ref().map_or_else(Vec::new, |folder| {
+        let library = folder.path().join("flush.so").into_os_string();
+        vec![(OsString::from("LD_PRELOAD"), library), (OsString::from("FLUSH_DELAY_US"), OsString::from("1000"))]
+    });
+    let postgres = Postgres::start(Options { settings: settings(), environment, parent })?;
+    Ok(Server { postgres, _shim: shim })
+}
+
+/// What a server of this size is set to; durability as it comes: `fsync`, `synchronous_commit` and `full_page_writes` on.
+fn settings() -> Vec<(String, String)> {
+    let settings = [
+        ("shared_buffers", "512MB"),
+        // WAL segments are recycled, not created, once the first ones exist.
+        ("min_wal_size", "2GB"),
+        ("max_wal_size", "2GB"),
+        ("wal_init_zero", "off"),
+        ("checkpoint_timeout", "30min"),
+        ("max_connections", "100"),
+    ];
+    settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
+}
+
+fn memory() -> Result<PathBuf, Failure> {
+    let path = PathBuf::from("/dev/shm");
+    if path.is_dir() {
+        Ok(path)
+    } else {
+        Err("no /dev/shm here: data cannot lie in memory; use --flush disk".into())
+    }
+}
+
+fn build_shim() -> Result<tempfile::TempDir, Failure> {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = tempfile::tempdir()?;
+    // The server runs as another user when this process is root.
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
+    let source = folder.path().join("flush.c");
+    std::fs::write(&source, SHIM)?;
+    let status = Command::new("cc")
+        .args(["-O2", "-shared", "-fPIC", "-o"])
+        .arg(folder.path().join("flush.so"))
+        .arg(&source)
+        .arg("-ldl")
+        .status()
+        .map_err(|error| format!("cc: {error}: the flush shim needs a C compiler; use --flush none or disk"))?;
+    if status.success() { Ok(folder) } else { Err(format!("cc could not build the flush shim: {status}").into()) }
+}

@@ -1,0 +1,165 @@
+//! Events in the words of a terminal: one line each. Pure.
+
+use jiff::Timestamp;
+
+use crate::engine::{Event, RunResult, StepError};
+
+/// The line for `event` of the Workflow `name`, decided at `at`; none for what people need not see.
+pub fn line(name: &str, at: Timestamp, event: &Event) -> Option<String> {
+    let (step, text) = words(event)?;
+    let time = at.strftime("%H:%M:%S%.3f");
+    Some(match step {
+        Some(step) => format!("{time}  {name}  {step}: {text}"),
+        None => format!("{time}  {name}  {text}"),
+    })
+}
+
+/// The step, if the event is about one, and what happened.
+fn words(event: &Event) -> Option<(Option<&str>, String)> {
+    let words = match event {
+        Event::RunStarted { .. } => (None, "started".to_owned()),
+        Event::StepStarted { step, attempt: 1, .. } => (Some(&**step), "started".to_owned()),
+        Event::StepStarted { step, attempt, .. } => (Some(&**step), format!("attempt {attempt} started")),
+        Event::AttemptFailed {
+            step,
+            attempt,
+            error,
+            retry_at,
+        } => {
+            let when = retry_at.strftime("%H:%M:%S%.3f");
+            (
+                Some(&**step),
+                format!("attempt {attempt} failed, next at {when}: {}", reason(error)),
+            )
+        }
+        Event::TimerArmed { step, fire_at } => (
+            Some(&**step),
+            format!("sleeps until {}", fire_at.strftime("%H:%M:%S%.3f")),
+        ),
+        Event::StepSucceeded { step, .. } => (Some(&**step), "succeeded".to_owned()),
+        Event::StepFailed {
+            step,
+            error,
+            tolerated: false,
+        } => (Some(&**step), format!("failed: {}", reason(error))),
+        Event::StepFailed {
+            step,
+            error,
+            tolerated: true,
+        } => (Some(&**step), format!("failed, and the run goes on: {}", reason(error))),
+        Event::StepSkipped { step } => (Some(&**step), "skipped".to_owned()),
+        Event::StepCancelled { step } => (Some(&**step), "cancelled".to_owned()),
+        Event::CancelRequested { reason } => (None, format!("cancel requested: {reason}")),
+        Event::RunEnding {
+            result: RunResult::Succeeded,
+            output,
+            ..
+        } => (
+            None,
+            format!(
+                "succeeded, output {}",
+                output.as_ref().map_or("null".to_owned(), ToString::to_string)
+            ),
+        ),
+        Event::RunEnding { result, error, .. } => {
+            let why = error
+                .as_ref()
+                .map_or_else(String::new, |error| format!(": {}", reason(&error.error)));
+            (None, format!("{}{why}", result.as_str()))
+        }
+        Event::TakenOver { .. } => (None, "taken over from a worker that died".to_owned()),
+        Event::HoldEnded | Event::RunFinished { .. } => return None,
+    };
+    Some(words)
+}
+
+fn reason(error: &StepError) -> String {
+    format!("{} {error}", error.kind.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::engine::{ErrorKind, RunError};
+
+    fn shown(event: &Event) -> Option<String> {
+        line("hello", "2026-11-21T10:00:01.5Z".parse().unwrap(), event)
+    }
+
+    #[test]
+    fn a_step_is_named_with_what_happened_to_it() {
+        let step: crate::engine::StepName = "greet".into();
+        let at = "2026-11-21T10:00:01.5Z".parse().unwrap();
+        let cases = [
+            (
+                Event::StepStarted {
+                    step: step.clone(),
+                    attempt: 1,
+                    at,
+                },
+                "greet: started",
+            ),
+            (
+                Event::StepStarted {
+                    step: step.clone(),
+                    attempt: 2,
+                    at,
+                },
+                "greet: attempt 2 started",
+            ),
+            (
+                Event::StepSucceeded {
+                    step: step.clone(),
+                    output: json!({"a": 1}),
+                },
+                "greet: succeeded",
+            ),
+            (Event::StepSkipped { step: step.clone() }, "greet: skipped"),
+            (
+                Event::StepFailed {
+                    step,
+                    error: StepError::new(ErrorKind::Sql, "23505", "duplicate"),
+                    tolerated: false,
+                },
+                "greet: failed: Sql 23505: duplicate",
+            ),
+        ];
+        for (event, expected) in cases {
+            assert_eq!(shown(&event).unwrap(), format!("10:00:01.500  hello  {expected}"));
+        }
+    }
+
+    #[test]
+    fn the_end_is_told_once_with_output_or_reason() {
+        let ending = Event::RunEnding {
+            result: RunResult::Succeeded,
+            error: None,
+            output: Some(json!({"said": "hi"})),
+        };
+        assert_eq!(
+            shown(&ending).unwrap(),
+            "10:00:01.500  hello  succeeded, output {\"said\":\"hi\"}"
+        );
+        let error = RunError {
+            step: None,
+            error: StepError::new(ErrorKind::Timeout, "RunTimeout", "after 1h"),
+        };
+        let ending = Event::RunEnding {
+            result: RunResult::TimedOut,
+            error: Some(error),
+            output: None,
+        };
+        assert_eq!(
+            shown(&ending).unwrap(),
+            "10:00:01.500  hello  TimedOut: Timeout RunTimeout: after 1h"
+        );
+        assert_eq!(
+            shown(&Event::RunFinished {
+                at: "2026-11-21T10:00:01.5Z".parse().unwrap()
+            }),
+            None
+        );
+    }
+}
