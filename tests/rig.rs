@@ -10,7 +10,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
-use kube::api::{Api, DeleteParams, ObjectMeta, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, PostParams};
 use support::controlplane::{self, ControlPlane, Write};
 use support::process;
 
@@ -56,17 +56,24 @@ async fn control_plane_is_ready_within_fifteen_seconds_and_kubectl_works() {
 async fn audit_log_counts_writes_by_user_and_object() {
     let plane = controlplane::shared().await;
     let namespace = plane.namespace("audit").await.unwrap();
+    let allow = [
+        "create",
+        "role",
+        "writer",
+        "--verb=get,list,create,update",
+        "--resource=configmaps",
+    ];
     plane
-        .kubectl(&[
-            "create",
-            "clusterrolebinding",
-            "writer",
-            "--clusterrole=edit",
-            "--user=writer",
-        ])
+        .kubectl(&[&["--namespace", &namespace], &allow[..]].concat())
+        .await
+        .unwrap();
+    let bind = ["create", "rolebinding", "writer", "--role=writer", "--user=writer"];
+    plane
+        .kubectl(&[&["--namespace", &namespace], &bind[..]].concat())
         .await
         .unwrap();
     let maps: Api<ConfigMap> = Api::namespaced(plane.client_of("writer", None).await.unwrap(), &namespace);
+    wait_until_listing_is_allowed(&maps).await;
     let before = plane.writes().await.unwrap().len();
 
     let created = maps.create(&PostParams::default(), &config_map("one")).await.unwrap();
@@ -126,7 +133,7 @@ async fn user_may_do_what_its_group_is_allowed_and_no_more() {
     plane.kubectl(&bind).await.unwrap();
 
     let maps: Api<ConfigMap> = Api::namespaced(plane.client_of("anna", Some("readers")).await.unwrap(), &namespace);
-    maps.list(&Default::default()).await.unwrap();
+    wait_until_listing_is_allowed(&maps).await;
     let refused = maps
         .create(&PostParams::default(), &config_map("one"))
         .await
@@ -137,7 +144,7 @@ async fn user_may_do_what_its_group_is_allowed_and_no_more() {
     );
 
     let stranger: Api<ConfigMap> = Api::namespaced(plane.client_of("bert", None).await.unwrap(), &namespace);
-    let refused = stranger.list(&Default::default()).await.unwrap_err();
+    let refused = stranger.list(&ListParams::default()).await.unwrap_err();
     assert!(
         matches!(&refused, kube::Error::Api(status) if status.code == 403),
         "{refused}"
@@ -260,6 +267,15 @@ async fn holds_a_control_plane_until_killed() {
     println!("directory={}", plane.directory().display());
     println!("holding=yes");
     tokio::time::sleep(PATIENCE).await;
+}
+
+/// The API server takes notice of new roles a moment after they are stored.
+async fn wait_until_listing_is_allowed(maps: &Api<ConfigMap>) {
+    let deadline = Instant::now() + PATIENCE;
+    while let Err(error) = maps.list(&ListParams::default()).await {
+        assert!(Instant::now() < deadline, "{error}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 fn config_map(name: &str) -> ConfigMap {
