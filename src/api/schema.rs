@@ -17,8 +17,13 @@ pub(super) const MAX_EXPRESSION: u32 = 4096;
 pub(super) const MAX_ENTRIES: u32 = 64;
 /// Most arguments of a statement or a command.
 pub(super) const MAX_ARGS: u32 = 256;
+/// Longest way to a step, through every block that may be called: 16 deep, each with its branches.
+pub(super) const MAX_STEP_PATH: u32 = 4096;
 /// Longest URL or path, before its parameters are filled in.
 pub(super) const MAX_URL: u32 = 4096;
+
+/// What only the worker sets, as a regular expression.
+const RESERVED_HEADERS: &str = "host|content-length|transfer-encoding|connection|proxy-.*|idempotency-key";
 
 /// The name of a step, branch or parameter: a CEL identifier.
 pub(super) fn name(_: &mut SchemaGenerator) -> Schema {
@@ -80,9 +85,16 @@ pub(super) fn base_url(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "maxLength": MAX_URL, "pattern": r"^https?://[^\s/?#@]+(/[^\s?#]*)?$"})
 }
 
-/// The name of a request header.
+/// The name of a header that carries a credential.
 pub(super) fn header_name(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "string", "maxLength": 256, "pattern": "^[-!#$%&'*+.^_`|~0-9a-zA-Z]+$"})
+    json_schema!({
+        "type": "string",
+        "maxLength": 256,
+        "pattern": "^[-!#$%&'*+.^_`|~0-9a-zA-Z]+$",
+        "x-kubernetes-validations": [Rule::new(format!("!self.matches('^(?i)({RESERVED_HEADERS})$')")).message(
+            "Host, Content-Length, Transfer-Encoding, Connection, Proxy-* and Idempotency-Key cannot be set",
+        )],
+    })
 }
 
 /// A condition's reason.
@@ -126,12 +138,12 @@ pub(super) fn free_list(generator: &mut SchemaGenerator) -> Schema {
 /// Header names and their values, literally. What only the worker sets cannot be set; `Authorization` comes from a
 /// Secret.
 pub(super) fn headers(generator: &mut SchemaGenerator) -> Schema {
-    let reserved = "^(?i)(host|content-length|transfer-encoding|connection|proxy-.*|idempotency-key|authorization)$";
+    let rule = format!("self.all(name, !name.matches('^(?i)({RESERVED_HEADERS}|authorization)$'))");
     json_schema!({
         "type": "object",
         "maxProperties": MAX_ENTRIES,
         "additionalProperties": text::<4096>(generator),
-        "x-kubernetes-validations": [Rule::new(format!("self.all(name, !name.matches('{reserved}'))")).message(
+        "x-kubernetes-validations": [Rule::new(rule).message(
             "Host, Content-Length, Transfer-Encoding, Connection, Proxy-*, Idempotency-Key and Authorization \
              cannot be set here; credentials belong in auth",
         )],

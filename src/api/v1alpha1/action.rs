@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::present;
 use crate::api::schema;
 
 /// The one action of a leaf step.
@@ -104,7 +105,7 @@ pub struct Http {
     #[schemars(schema_with = "schema::free_map")]
     pub headers: Option<Map<String, Value>>,
     /// A value, sent as JSON.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::free_json")]
     pub body: Option<Value>,
     /// A CEL condition on `result`; any 2xx status when absent.
@@ -237,7 +238,7 @@ pub struct Call {
     #[schemars(schema_with = "schema::object_name")]
     pub workflow: Option<String>,
     /// A value: the child's input.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::free_json")]
     pub input: Option<Value>,
     /// Name of a block in `spec.blocks`.

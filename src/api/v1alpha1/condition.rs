@@ -24,9 +24,14 @@ pub struct Condition {
     /// A CamelCase constant of [`reason`], or a run's phase.
     #[schemars(schema_with = "schema::reason")]
     pub reason: String,
-    /// For people; maybe empty.
-    #[schemars(schema_with = "schema::text::<4096>")]
+    /// For people; maybe empty, at most [`Condition::MAX_MESSAGE`] bytes.
+    #[schemars(schema_with = "schema::text::<{ Condition::MAX_MESSAGE as u32 }>")]
     pub message: String,
+}
+
+impl Condition {
+    /// The longest message that the API server takes.
+    pub const MAX_MESSAGE: usize = 4096;
 }
 
 /// What a condition speaks of.

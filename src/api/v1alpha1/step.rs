@@ -2,10 +2,11 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 use super::action::LeafAction;
 use super::block::Action;
+use super::present;
 use crate::api::schema;
 
 /// A step inside `parallel`, `race`, `forEach` or `repeat`.
@@ -35,7 +36,7 @@ pub struct Step<A = Action> {
     #[schemars(schema_with = "schema::duration")]
     pub timeout: Option<String>,
     /// A value with `result` in scope: the step's output; the result when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::free_json")]
     pub output: Option<Value>,
     /// Whether the run goes on after a failure of this step; false when absent.
@@ -76,16 +77,16 @@ pub struct Backoff {
     pub initial: Option<String>,
     /// 2 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 100))]
-    pub factor: Option<f64>,
+    #[schemars(with = "f64", range(min = 1, max = 100))]
+    pub factor: Option<Number>,
     /// 1m by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::duration")]
     pub max: Option<String>,
     /// The part of a pause that is random; 0.2 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 1))]
-    pub jitter: Option<f64>,
+    #[schemars(with = "f64", range(min = 0, max = 1))]
+    pub jitter: Option<Number>,
 }
 
 /// What undoes a step: one action, tried as the step is.

@@ -6,8 +6,9 @@ use kube::CustomResource;
 use kube::core::Rule;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Number, Value};
 
+use super::present;
 use super::step::{Retry, Step};
 use super::workflow_status::WorkflowStatus;
 use crate::api::schema;
@@ -47,7 +48,7 @@ pub struct WorkflowSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<Start>,
     /// Free JSON, up to 256 KiB: the default input of every run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::free_json")]
     pub input: Option<Value>,
     /// What an input must look like; checked before a run is accepted.
@@ -97,7 +98,7 @@ pub struct WorkflowSpec {
     #[schemars(schema_with = "schema::list::<Step, 0, { schema::MAX_STEPS }>")]
     pub finally: Option<Vec<Step>>,
     /// A value: the run's output.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::free_json")]
     pub output: Option<Value>,
     /// When `Ready` turns True; `Completed` when absent and `start` is OnApply.
@@ -146,7 +147,8 @@ pub struct Param {
     pub required: Option<bool>,
     /// The least number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub minimum: Option<f64>,
+    #[schemars(with = "f64")]
+    pub minimum: Option<Number>,
 }
 
 /// A JSON type.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::condition::Condition;
+use super::present;
 use crate::api::schema;
 
 /// What the controller last saw of a Workflow and of its run.
@@ -62,7 +63,7 @@ pub struct RunStatus {
     pub finished_at: Option<Time>,
     /// The oldest open step, and how many more: `approval +2`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::text::<256>")]
+    #[schemars(schema_with = "schema::text::<{ schema::MAX_STEP_PATH }>")]
     pub step: Option<String>,
     /// What that step waits for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -79,7 +80,7 @@ pub struct RunStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<RunError>,
     /// The output of a run that succeeded, up to 4 KiB.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::free_json")]
     pub output: Option<Value>,
     /// True when the output was too large: `everstep history` has it.
@@ -122,10 +123,10 @@ pub enum Phase {
 pub struct RunError {
     /// The step that failed; absent when it was the run itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::text::<256>")]
+    #[schemars(schema_with = "schema::text::<{ schema::MAX_STEP_PATH }>")]
     pub step: Option<String>,
     /// A constant.
-    #[schemars(schema_with = "schema::text::<64>")]
+    #[schemars(schema_with = "schema::text::<128>")]
     pub code: String,
     /// One sentence.
     #[schemars(schema_with = "schema::text::<1024>")]
