@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::schema;
 
+// The docs of fields are what `kubectl explain` prints, so they link to nothing.
+
 /// A `metav1.Condition` with a closed set of types.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -21,16 +23,16 @@ pub struct Condition {
     /// When `status` last changed.
     #[schemars(schema_with = "schema::instant")]
     pub last_transition_time: Time,
-    /// A CamelCase constant of [`reason`], or a run's phase.
+    /// A CamelCase constant.
     #[schemars(schema_with = "schema::reason")]
     pub reason: String,
-    /// For people; maybe empty, at most [`Condition::MAX_MESSAGE`] bytes.
+    /// For people; maybe empty.
     #[schemars(schema_with = "schema::text::<{ Condition::MAX_MESSAGE as u32 }>")]
     pub message: String,
 }
 
 impl Condition {
-    /// The longest message that the API server takes.
+    /// The longest `message`, in bytes, that the API server takes. The reason is one of [`reason`], or a phase.
     pub const MAX_MESSAGE: usize = 4096;
 }
 

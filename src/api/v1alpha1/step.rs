@@ -12,8 +12,9 @@ use crate::api::schema;
 /// A step inside `parallel`, `race`, `forEach` or `repeat`.
 pub type LeafStep = Step<LeafAction>;
 
-/// One step of a list. Exactly one action: `oneOf` of `required`, because the API server refuses the cost of a CEL
-/// rule inside a list of steps.
+// The flattened enum becomes `oneOf` of `required`: the API server refuses the cost of a CEL rule in a list of steps.
+
+/// One step: a name and exactly one action.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Step<A = Action> {
