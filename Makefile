@@ -1,6 +1,6 @@
 # What people do with this repository. `make` alone prints it.
 #
-# Two variables move what is kept between calls: EVERSTEP_CACHE (the built control plane and tools, by default
+# Two variables move what is kept between calls: RIG_CACHE (the built control plane and tools, by default
 # ~/.cache/everstep) and CARGO_TARGET_DIR (what cargo builds, by default target).
 
 SHELL := bash
