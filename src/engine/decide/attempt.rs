@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{Decision, Refused, after};
 use crate::engine::{
-    definition::{Action, Http, Step, VALUE_BYTES, json_bytes},
+    definition::{Action, Http, Step, VALUE_BYTES, VALUE_DEPTH, is_shallow, json_bytes},
     error::{ErrorKind, StepError},
     event::{Event, StepName},
     key::{Deed, StepKey},
@@ -145,8 +145,12 @@ fn is_retried(run: &Run, step: &Step, error: &StepError) -> bool {
     }
 }
 
-/// A value that may be kept in the journal.
+/// A value that may be kept in the journal: not too large, and not so deep that nobody could read the journal again.
 pub(super) fn fitting(value: Value) -> Result<Value, StepError> {
+    if !is_shallow(&value) {
+        let message = format!("the output is nested deeper than {VALUE_DEPTH} levels");
+        return Err(StepError::new(ErrorKind::Expectation, "OutputTooDeep", message));
+    }
     let bytes = json_bytes(&value);
     if bytes > VALUE_BYTES {
         let message = format!(

@@ -69,7 +69,11 @@ pub fn advance(run: &mut Run, def: &Definition, input: Input, now: Timestamp) ->
         return Ok(Vec::new());
     }
     match input {
-        Input::Claimed => decision.go_on(),
+        Input::Claimed => {
+            // A decision leaves nothing ready; a look at all of them costs little here, and nothing stays behind for ever.
+            decision.consider_all();
+            decision.go_on();
+        }
         Input::StepEnded { step, attempt, outcome } => {
             decision.step_ended(&step, attempt, outcome)?;
             decision.settle();
@@ -106,19 +110,19 @@ impl Decision<'_> {
     fn go_on(&mut self) {
         if self.run.hold_until.is_some_and(|until| until <= self.now) {
             self.emit(Event::HoldEnded);
+            self.consider_all();
         }
-        if self.is_held() {
-            return;
+        if !self.is_held() {
+            self.start();
+            self.settle();
         }
-        self.start();
-        self.consider_all();
-        self.settle();
     }
 
     fn start(&mut self) {
         if self.run.started_at.is_none() {
             let deadline = self.def.timeout().map(|timeout| after(self.now, timeout));
             self.emit(Event::RunStarted { at: self.now, deadline });
+            self.consider_all();
         }
     }
 

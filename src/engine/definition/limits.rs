@@ -10,6 +10,8 @@ pub(super) const STEPS: usize = 1_000;
 pub(super) const BODY_BYTES: usize = 512 * 1024;
 /// Bytes of an input or of an output as JSON.
 pub(in crate::engine) const VALUE_BYTES: usize = 256 * 1024;
+/// Objects and lists inside one another. JSON readers give up at 128, and journals wrap values in a few more.
+pub(in crate::engine) const VALUE_DEPTH: usize = 100;
 /// Parameters of a definition.
 pub(super) const PARAMS: usize = 100;
 /// Attempts of one step.
@@ -47,6 +49,18 @@ pub(in crate::engine) fn json_bytes(value: &serde_json::Value) -> usize {
     count.0
 }
 
+/// Whether objects and lists are inside one another at most [`VALUE_DEPTH`] times.
+pub(in crate::engine) fn is_shallow(value: &serde_json::Value) -> bool {
+    fn fits(value: &serde_json::Value, levels: usize) -> bool {
+        match value {
+            serde_json::Value::Array(items) => levels > 0 && items.iter().all(|item| fits(item, levels - 1)),
+            serde_json::Value::Object(fields) => levels > 0 && fields.values().all(|item| fits(item, levels - 1)),
+            _ => true,
+        }
+    }
+    fits(value, VALUE_DEPTH)
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -57,5 +71,13 @@ mod tests {
     fn json_bytes_is_the_length_of_the_text() {
         let value = json!({"a": [1, 2.5, null, "ü\n"], "b": {"c": true}});
         assert_eq!(json_bytes(&value), serde_json::to_string(&value).unwrap().len());
+    }
+
+    #[test]
+    fn nesting_is_counted_in_objects_and_lists() {
+        let nested = |levels: usize| (0..levels).fold(json!(1), |value, _| json!([value]));
+        assert!(is_shallow(&nested(VALUE_DEPTH)));
+        assert!(!is_shallow(&nested(VALUE_DEPTH + 1)));
+        assert!(!is_shallow(&json!({"a": 1, "b": nested(VALUE_DEPTH)})));
     }
 }

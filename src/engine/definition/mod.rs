@@ -16,7 +16,7 @@ use std::{collections::HashMap, time::Duration};
 use serde_json::{Map, Value};
 
 pub(super) use action::{Action, Fail, Http, Sql};
-pub(super) use limits::{VALUE_BYTES, json_bytes};
+pub(super) use limits::{VALUE_BYTES, VALUE_DEPTH, is_shallow, json_bytes};
 pub use reader::Violation;
 pub(super) use step::Step;
 
@@ -118,6 +118,10 @@ impl Definition {
 
 fn read(body: &Value, sink: &Sink) -> Option<Definition> {
     let root = Node::root(body, "spec", sink);
+    if !is_shallow(body) {
+        root.report(format!("is nested deeper than {VALUE_DEPTH} levels"));
+        return None;
+    }
     if json_bytes(body) > limits::BODY_BYTES {
         root.report(format!("is larger than {} KiB", limits::BODY_BYTES / 1024));
         return None;

@@ -113,6 +113,12 @@ fn parse_one(node: &Node<'_>) -> Option<Param> {
 pub(super) fn check(params: &[Param], input: &Value) -> Vec<Violation> {
     let violation = |path: String, message: String| Violation { path, message };
     let mut violations = Vec::new();
+    if !limits::is_shallow(input) {
+        return vec![violation(
+            "input".to_owned(),
+            format!("is nested deeper than {} levels", limits::VALUE_DEPTH),
+        )];
+    }
     if limits::json_bytes(input) > limits::VALUE_BYTES {
         violations.push(violation(
             "input".to_owned(),
