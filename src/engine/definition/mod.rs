@@ -10,6 +10,8 @@ mod reader;
 mod retry;
 mod scope;
 mod step;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::HashMap, time::Duration};
 
