@@ -34,6 +34,11 @@ impl StepKey {
         key.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
         Self(key)
     }
+
+    /// The bits of the key.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
 }
 
 /// Whether a step's effect is done or undone.
