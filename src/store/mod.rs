@@ -1,1 +1,76 @@
-//! PostgreSQL: the only place that names a table.
+//! PostgreSQL: the only place that names a table, and the only one that speaks SQL.
+//!
+//! A [`Store`] is a pool, a clock and the cluster's identity. Statements lie in the file named for what they are about:
+//!
+//! | file | statements |
+//! |---|---|
+//! | `connect`, `pool` | connections, and refusing what cannot work; how a statement is sent |
+//! | `migrate`, `cluster` | the schema; whose database this is |
+//! | `start`, `facts`, `project` | the controller: runs from objects, and back |
+//! | `orphans`, `findings` | objects that are gone; what workers found out about Connections |
+//! | `lease`, `claim`, `load`, `append` | a worker: its lease, its runs, and the one write path of a run |
+//! | `inbox`, `timers`, `recovery`, `retention` | sweeps |
+//! | `listen`, `clock`, `gauges` | doorbell, database time, figures |
+//!
+//! The rules P1 to P11 of the run protocol bind every statement; the clause that keeps one names it.
+//! What a run *is* belongs to the engine: here its events are JSON text.
+
+mod append;
+mod claim;
+mod clock;
+mod cluster;
+mod connect;
+mod error;
+mod facts;
+mod findings;
+mod gauges;
+mod inbox;
+mod lease;
+mod listen;
+mod load;
+mod migrate;
+mod orphans;
+mod pool;
+mod project;
+mod recovery;
+mod retention;
+mod row;
+mod start;
+mod timers;
+
+use std::sync::{Arc, OnceLock};
+
+pub use append::{Append, AppendError, Appended, Then, Told};
+pub use connect::Options;
+pub use error::{Cause, Error, Refusal};
+pub use facts::{Facts, FactsOf, OwnerFacts, RunFacts};
+pub use findings::Finding;
+pub use gauges::PhaseCount;
+pub use inbox::{InboxRow, Sweep};
+pub use listen::{Bell, Listener};
+pub use load::{Decision, DefinitionId, Loaded, Loads, Snapshot, Unreadable};
+pub use migrate::{MigrationReport, Migrations};
+pub use orphans::{Cancelled, LiveOwner};
+pub use project::Changed;
+pub use recovery::{Dead, Deaths, TakeOver};
+pub use retention::Retired;
+pub use start::{DeletionPolicy, Retention, Start, Submission, Submitted};
+
+/// The engine's PostgreSQL. Cheap to clone; clones share connections, clock and doorbell.
+#[derive(Clone)]
+pub struct Store {
+    pool: Arc<pool::Pool>,
+    clock: Arc<clock::Clock>,
+    /// Written by `adopt_cluster` and `cluster`; never changes while the process lives.
+    cluster: Arc<OnceLock<Arc<str>>>,
+    bells: Arc<listen::Bells>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The URL holds a password.
+        f.debug_struct("Store")
+            .field("cluster", &self.cluster.get())
+            .finish_non_exhaustive()
+    }
+}
