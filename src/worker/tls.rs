@@ -12,20 +12,10 @@ use rustls::{ClientConfig, RootCertStore};
 /// The crypto provider is named here and not taken from the process, so that nothing depends on who started first.
 /// Errors are sentences for users.
 pub(crate) fn client_config(authority: Option<&[u8]>) -> Result<ClientConfig, String> {
-    let mut roots = machine_roots().clone();
-    if let Some(pem) = authority {
-        let mut found = 0;
-        for certificate in CertificateDer::pem_slice_iter(pem) {
-            let certificate = certificate.map_err(|_| "the CA is not PEM".to_owned())?;
-            roots
-                .add(certificate)
-                .map_err(|_| "the CA holds a certificate that cannot be an authority".to_owned())?;
-            found += 1;
-        }
-        if found == 0 {
-            return Err("the CA holds no certificate in PEM".to_owned());
-        }
-    }
+    let roots = match authority {
+        Some(pem) => own_roots(pem)?,
+        None => machine_roots().clone(),
+    };
     let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| format!("TLS cannot be set up: {error}"))?

@@ -287,12 +287,7 @@ async fn policy_decides_before_anything_is_opened_and_follows_its_file() {
 
 #[tokio::test]
 async fn aborted_attempt_closes_its_connection() {
-    let server = Server::start(|_| Reply::Flood {
-        head: b"HTTP/1.1 200 OK\r\n\r\n".to_vec(),
-        piece: b"x".to_vec(),
-        times: 0,
-    })
-    .await;
+    let server = Server::start(|_| Reply::Hang(Vec::new())).await;
     let actions = open_actions(Manifests::default());
     let get = request("GET", server.url("/"), true);
     let task = tokio::spawn(async move { perform(&actions, get, DEADLINE).await });
@@ -302,6 +297,10 @@ async fn aborted_attempt_closes_its_connection() {
     .await;
     task.abort();
     assert!(task.await.unwrap_err().is_cancelled());
+    eventually("the end of the connection", || async {
+        server.seen(|seen| seen.given_up == 1)
+    })
+    .await;
 }
 
 fn tls_server() -> (tokio_rustls::TlsAcceptor, String) {

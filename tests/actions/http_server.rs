@@ -1,7 +1,6 @@
 //! An HTTP server that answers byte for byte as a test wants, and remembers what it was sent.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -13,7 +12,7 @@ pub(crate) enum Reply {
     Keep(Vec<u8>),
     /// These bytes, and the connection is closed.
     Close(Vec<u8>),
-    /// These bytes, and then nothing.
+    /// These bytes, and then nothing until the client gives up.
     Hang(Vec<u8>),
     /// These bytes, and then the same piece so many times.
     Flood {
@@ -28,6 +27,8 @@ pub(crate) struct Seen {
     pub(crate) connections: usize,
     pub(crate) requests: Vec<String>,
     pub(crate) flooded: usize,
+    /// Connections that the client closed while it waited for an answer.
+    pub(crate) given_up: usize,
 }
 
 pub(crate) struct Server {
@@ -115,7 +116,10 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             }
             Reply::Hang(bytes) => {
                 let _ = stream.write_all(&bytes).await;
-                tokio::time::sleep(Duration::from_secs(3600)).await;
+                let mut more = [0];
+                let _ = stream.read(&mut more).await;
+                seen.lock().unwrap().given_up += 1;
+                return;
             }
             Reply::Flood { head, piece, times } => {
                 let _ = stream.write_all(&head).await;

@@ -327,15 +327,9 @@ async fn session_is_used_again_with_nothing_left_in_it_and_never_by_another_name
 }
 
 #[tokio::test]
-async fn step_key_is_in_the_transaction_and_nowhere_after_it() {
+async fn step_key_is_in_the_transaction() {
     let database = Database::new().await;
     assert_eq!(database.value("SELECT current_setting('everstep.step_key')").await, KEY);
-    assert_eq!(
-        database
-            .value("SELECT current_setting('everstep.step_key', true)")
-            .await,
-        KEY
-    );
 }
 
 #[tokio::test]

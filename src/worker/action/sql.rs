@@ -14,20 +14,31 @@ mod session;
 mod statement;
 mod stream;
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use self::pool::{Lease, Pools};
+use self::pool::{Lease, Pool, Pools};
 use self::session::Session;
 use super::Attempt;
+use super::limit::Pass;
 use crate::engine::{ErrorKind, Outcome, SqlRequest, StepError};
 use crate::worker::connection::{Connection, Connections, Kind, PostgresConnection};
-use crate::worker::egress::EgressPolicy;
+use crate::worker::egress::{EgressPolicy, Rules};
 
 /// Everything that SQL attempts share. Sessions are never shared between namespaces.
 pub(super) struct Sql {
     connections: Connections,
     egress: EgressPolicy,
     pools: Pools,
+}
+
+/// A statement that ended, and the session that it leaves behind when that may be used again.
+struct Done {
+    outcome: Outcome,
+    session: Option<Session>,
+    pool: Arc<Pool>,
+    rules: Arc<Rules>,
+    _place: Pass,
 }
 
 impl Sql {
@@ -43,7 +54,8 @@ impl Sql {
     pub(super) async fn perform(&self, attempt: &Attempt, request: &SqlRequest) -> Outcome {
         let deadline = Instant::now() + attempt.timeout;
         match tokio::time::timeout_at(deadline.into(), self.attempt(attempt, request, deadline)).await {
-            Ok(outcome) => outcome,
+            Ok(Ok(done)) => done.tidy_up().await,
+            Ok(Err(error)) => Err(error),
             Err(_) => {
                 let message = format!(
                     "the statement did not end within {:?} and was cancelled",
@@ -64,49 +76,79 @@ impl Sql {
         self.pools.close().await;
     }
 
-    async fn attempt(&self, attempt: &Attempt, request: &SqlRequest, deadline: Instant) -> Outcome {
+    async fn attempt(&self, attempt: &Attempt, request: &SqlRequest, deadline: Instant) -> Result<Done, StepError> {
         let connection = self.connections.get(&attempt.namespace, &request.connection).await?;
-        let postgres = postgres(&connection)?;
-        let pool = self.pools.of(&connection);
-        let _place = pool.gate().pass(deadline).await?;
-        let rules = self.egress.current();
-        while let Some(session) = pool.take(&rules) {
-            let lease = Lease::new(&self.pools, session);
-            match statement::begin(lease.session(), &attempt.key, request).await {
-                // Closed while it lay idle: nothing has happened, so a new session may try.
-                Err(error) if error.kind == ErrorKind::Connect => {}
-                begun => return statement::run(lease, &pool, &rules, begun, &attempt.key, request).await,
-            }
-        }
-        let session = match Session::open(&rules, postgres).await {
+        match self.on_connection(attempt, request, &connection, deadline).await {
             Err(error) if error.code.starts_with("28") => {
                 // The credentials may have been rotated: once more with what the Secret says now.
-                self.connections.report(&connection, Err(&error));
                 let newer = self.connections.get_newer(&connection).await?;
                 if newer.fingerprint == connection.fingerprint {
                     return Err(error);
                 }
-                return self.on_fresh_session(attempt, request, &newer).await;
+                self.on_connection(attempt, request, &newer, deadline).await
             }
-            opened => opened,
-        };
-        let session = self.reported(&connection, session)?;
-        let lease = Lease::new(&self.pools, session);
-        let begun = statement::begin(lease.session(), &attempt.key, request).await;
-        statement::run(lease, &pool, &rules, begun, &attempt.key, request).await
+            ended => ended,
+        }
     }
 
-    async fn on_fresh_session(&self, attempt: &Attempt, request: &SqlRequest, connection: &Connection) -> Outcome {
+    /// Errors are those of getting a session; what the statement came to is in [`Done`].
+    async fn on_connection(
+        &self,
+        attempt: &Attempt,
+        request: &SqlRequest,
+        connection: &Connection,
+        deadline: Instant,
+    ) -> Result<Done, StepError> {
+        let postgres = postgres(connection)?;
+        let pool = self.pools.of(connection);
+        let place = pool.gate().pass(deadline).await?;
         let rules = self.egress.current();
-        let session = self.reported(connection, Session::open(&rules, postgres(connection)?).await)?;
+        while let Some(session) = pool.take(&rules) {
+            let lease = Lease::new(&self.pools, session);
+            match statement::begin(lease.session(), &attempt.key, request).await {
+                // Closed while it lay idle: nothing has happened, so another session may try.
+                Err(error) if error.kind == ErrorKind::Connect => {}
+                begun => {
+                    let (outcome, session) = statement::run(lease, begun, &attempt.key, request).await;
+                    return Ok(Done {
+                        outcome,
+                        session,
+                        pool,
+                        rules,
+                        _place: place,
+                    });
+                }
+            }
+        }
+        let session = self.reported(connection, Session::open(&rules, postgres).await)?;
         let lease = Lease::new(&self.pools, session);
         let begun = statement::begin(lease.session(), &attempt.key, request).await;
-        statement::run(lease, &self.pools.of(connection), &rules, begun, &attempt.key, request).await
+        let (outcome, session) = statement::run(lease, begun, &attempt.key, request).await;
+        Ok(Done {
+            outcome,
+            session,
+            pool,
+            rules,
+            _place: place,
+        })
     }
 
     fn reported(&self, connection: &Connection, session: Result<Session, StepError>) -> Result<Session, StepError> {
         self.connections.report(connection, session.as_ref().map(|_| ()));
         session
+    }
+}
+
+impl Done {
+    /// Cleans the session for its next use. The attempt's timeout does not count any more: what came of the statement
+    /// is known, and must not become a Timeout after a COMMIT.
+    async fn tidy_up(self) -> Outcome {
+        if let Some(session) = self.session
+            && session.clean().await
+        {
+            self.pool.keep(&self.rules, session);
+        }
+        self.outcome
     }
 }
 

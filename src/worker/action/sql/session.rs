@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -102,28 +103,26 @@ impl Session {
             .map_err(|error| database_error::on_connect(&error))
     }
 
-    /// Forgets everything that a statement may have left in the session, and proves it; `false` when the session must
-    /// not be used again.
+    /// Rolls back what is open, forgets everything that a statement may have left in the session, and proves it, in
+    /// one round trip; `false` when the session must not be used again.
     pub(super) async fn clean(&self) -> bool {
-        // DISCARD ALL fails inside a transaction, so that it also proves that there is none.
-        let clean = async {
-            let client = self.client();
-            client.batch_execute("DISCARD ALL").await?;
-            client
-                .simple_query(
-                    "SELECT 1 WHERE session_user = current_user \
-                     AND pg_catalog.current_setting('role') = 'none' \
-                     AND NOT EXISTS (SELECT FROM pg_catalog.pg_prepared_statements) \
-                     AND NOT EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE is_holdable) \
-                     AND NOT EXISTS (SELECT FROM pg_catalog.pg_listening_channels())",
-                )
-                .await
-        };
+        let client = self.client();
+        let clean = future::join3(
+            client.batch_execute("ROLLBACK"),
+            client.batch_execute("DISCARD ALL"),
+            client.simple_query(
+                "SELECT 1 WHERE session_user = current_user \
+                 AND pg_catalog.current_setting('role') = 'none' \
+                 AND NOT EXISTS (SELECT FROM pg_catalog.pg_prepared_statements) \
+                 AND NOT EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE is_holdable) \
+                 AND NOT EXISTS (SELECT FROM pg_catalog.pg_listening_channels())",
+            ),
+        );
         match tokio::time::timeout(CLEAN_TIMEOUT, clean).await {
-            Ok(Ok(answer)) => answer
+            Ok((Ok(()), Ok(()), Ok(answer))) => answer
                 .iter()
                 .any(|message| matches!(message, SimpleQueryMessage::Row(_))),
-            Ok(Err(_)) | Err(_) => false,
+            Ok(_) | Err(_) => false,
         }
     }
 

@@ -1,7 +1,5 @@
 //! One statement of a step, from BEGIN to COMMIT. Not sessions, and not types.
 
-use std::sync::Arc;
-
 use futures::{StreamExt, future, pin_mut};
 use serde_json::{Map, Value};
 use tokio_postgres::Statement;
@@ -10,10 +8,9 @@ use tokio_postgres::types::Type;
 use super::cell::{self, Cell};
 use super::database_error as database;
 use super::parameter::Parameter;
-use super::pool::{Lease, Pool};
+use super::pool::Lease;
 use super::session::Session;
 use crate::engine::{ErrorKind, Expect, Outcome, SqlRequest, StepError};
-use crate::worker::egress::Rules;
 
 const MAX_ROWS: usize = 1_000;
 const MAX_RESULT: usize = 256 * 1024;
@@ -63,37 +60,35 @@ pub(super) async fn begin(session: &Session, key: &str, request: &SqlRequest) ->
     Ok(Begun { statement, transaction })
 }
 
-/// Executes what was begun, and commits it or rolls it back; the session goes back to the pool when it is clean.
+/// Executes what was begun, and commits it. The session comes back unless it must be closed; a transaction that failed
+/// is still open in it.
 pub(super) async fn run(
     lease: Lease<'_>,
-    pool: &Pool,
-    rules: &Arc<Rules>,
     begun: Result<Begun, StepError>,
     key: &str,
     request: &SqlRequest,
-) -> Outcome {
+) -> (Outcome, Option<Session>) {
+    let begun = match begun {
+        Ok(begun) => begun,
+        Err(error) if leaves_session_open(&error) => return (Err(error), Some(lease.end())),
+        Err(error) => return (Err(error), None),
+    };
+    let outcome = commit(lease.session(), &begun, key, request).await;
     // Names of types of the tenant's own are looked up by a statement that the library prepares once and DISCARD ALL
     // takes away: such a session cannot be used again.
-    let mut reusable = true;
-    let outcome = match begun {
-        Ok(begun) => {
-            reusable = knows_all_types(&begun.statement);
-            commit(lease.session(), &begun, key, request).await
-        }
-        Err(error) => Err(error),
-    };
+    let reusable = knows_all_types(&begun.statement);
     match &outcome {
-        Ok(_) => {}
-        // An answer that was cut off: the server is still sending.
-        Err(error) if error.kind == ErrorKind::Connect || error.code == "ResultTooLarge" => return outcome,
-        Err(error) if error.code == "UnsupportedStatement" => return outcome,
-        Err(_) => reusable &= lease.session().client().batch_execute("ROLLBACK").await.is_ok(),
+        Err(error) if !leaves_session_open(error) => (outcome, None),
+        Ok(_) | Err(_) => {
+            let session = lease.end();
+            (outcome, reusable.then_some(session))
+        }
     }
-    let session = lease.end();
-    if reusable && session.clean().await {
-        pool.keep(rules, session);
-    }
-    outcome
+}
+
+/// Not when the connection is lost, and not when the server may still be sending: then the dropped lease cancels.
+fn leaves_session_open(error: &StepError) -> bool {
+    error.kind != ErrorKind::Connect && !matches!(error.code.as_str(), "ResultTooLarge" | "UnsupportedStatement")
 }
 
 async fn commit(session: &Session, begun: &Begun, key: &str, request: &SqlRequest) -> Outcome {
