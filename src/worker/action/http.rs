@@ -17,7 +17,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use hyper::StatusCode;
-use serde_json::Value;
 
 use self::client::{Broken, Client, Origin};
 use self::target::Target;
@@ -33,12 +32,15 @@ const PLACES: u32 = 100;
 /// Gates of Connections that nobody uses are dropped when there are so many.
 const GATES: usize = 1024;
 
+/// Namespace, name and fingerprint of a Connection.
+type GateKey = (String, String, [u8; 32]);
+
 /// Everything that HTTP attempts share. Connections are never shared between namespaces.
 pub(super) struct Http {
     connections: Connections,
     egress: EgressPolicy,
     client: Client,
-    gates: Mutex<HashMap<(String, String, [u8; 32]), Arc<Gate>>>,
+    gates: Mutex<HashMap<GateKey, Arc<Gate>>>,
 }
 
 impl Http {
@@ -262,7 +264,7 @@ fn public_tls() -> Result<Arc<rustls::ClientConfig>, StepError> {
 fn is_unauthorized(outcome: &Outcome) -> bool {
     outcome
         .as_ref()
-        .is_ok_and(|result| result["status"] == Value::from(StatusCode::UNAUTHORIZED.as_u16()))
+        .is_ok_and(|result| result["status"] == StatusCode::UNAUTHORIZED.as_u16())
 }
 
 fn ambiguous(what: &str) -> StepError {

@@ -345,7 +345,7 @@ mod tests {
         parse(spec)?.complete("shop", "api", Uuid::nil(), 1, secrets)
     }
 
-    fn http(extra: Value) -> Value {
+    fn http(extra: &Value) -> Value {
         let mut http = json!({"baseUrl": "https://api.example.com/v1"});
         http.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
         json!({"http": http})
@@ -374,7 +374,7 @@ mod tests {
                 "abc",
             ),
         ] {
-            let connection = complete(&http(json!({"auth": auth})), &[secret]).unwrap_or_else(|e| panic!("{e}"));
+            let connection = complete(&http(&json!({"auth": auth})), &[secret]).unwrap_or_else(|e| panic!("{e}"));
             let Kind::Http(http) = connection.kind else {
                 panic!("not http")
             };
@@ -399,15 +399,15 @@ mod tests {
             (json!({"http": {"baseUrl": "ftp://a"}}), "baseUrl"),
             (json!({"http": {"baseUrl": "https://u:p@a"}}), "spec.http.auth"),
             (json!({"http": {"baseUrl": "https://a?x=1"}}), "query"),
-            (http(json!({"headers": {"Host": "x"}})), "headers.Host"),
-            (http(json!({"headers": {"Authorization": "x"}})), "Secret"),
-            (http(json!({"headers": {"X-A": "a\r\nb"}})), "headers.X-A"),
+            (http(&json!({"headers": {"Host": "x"}})), "headers.Host"),
+            (http(&json!({"headers": {"Authorization": "x"}})), "Secret"),
+            (http(&json!({"headers": {"X-A": "a\r\nb"}})), "headers.X-A"),
             (
-                http(json!({"auth": {"header": {"name": "Host", "secretKeyRef": {"name": "s", "key": "k"}}}})),
+                http(&json!({"auth": {"header": {"name": "Host", "secretKeyRef": {"name": "s", "key": "k"}}}})),
                 "auth.header",
             ),
-            (http(json!({"auth": {"bearer": reference}})), "visible ASCII"),
-            (http(json!({"tls": {"caFrom": reference}})), "caFrom"),
+            (http(&json!({"auth": {"bearer": reference}})), "visible ASCII"),
+            (http(&json!({"tls": {"caFrom": reference}})), "caFrom"),
             (
                 json!({"http": {"baseUrl": "https://a"}, "limits": {"maxConnections": 0}}),
                 "maxConnections",
@@ -427,7 +427,7 @@ mod tests {
 
     #[test]
     fn fingerprint_follows_spec_and_credentials() {
-        let spec = http(json!({"auth": {"bearer": {"secretKeyRef": {"name": "s", "key": "k"}}}}));
+        let spec = http(&json!({"auth": {"bearer": {"secretKeyRef": {"name": "s", "key": "k"}}}}));
         let fingerprint = |spec, secret| complete(spec, &[secret]).map(|c| c.fingerprint).unwrap_or_default();
         assert_eq!(fingerprint(&spec, "a"), fingerprint(&spec, "a"));
         assert_ne!(fingerprint(&spec, "a"), fingerprint(&spec, "b"));

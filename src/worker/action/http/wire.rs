@@ -137,7 +137,7 @@ mod tests {
     use super::*;
     use crate::engine::HttpTarget;
 
-    fn request(headers: Value, body: Option<Value>) -> HttpRequest {
+    fn request(headers: &Value, body: Option<Value>) -> HttpRequest {
         HttpRequest {
             target: HttpTarget::Url(String::new()),
             method: "POST".to_owned(),
@@ -159,7 +159,7 @@ mod tests {
         }
     }
 
-    fn built(headers: Value, body: Option<Value>) -> Result<Message, StepError> {
+    fn built(headers: &Value, body: Option<Value>) -> Result<Message, StepError> {
         build(
             &request(headers, body),
             &target(),
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn key_and_host_are_ours_and_json_is_the_default() {
-        let message = built(json!({"X-Trace": 7}), Some(json!({"a": 1}))).unwrap();
+        let message = built(&json!({"X-Trace": 7}), Some(json!({"a": 1}))).unwrap();
         let value = |name: &str| message.headers()[name].to_str().unwrap();
         assert_eq!(value("idempotency-key"), "0123456789abcdef0123456789abcdef");
         assert_eq!(
@@ -197,7 +197,7 @@ mod tests {
             "Trailer",
         ] {
             assert_eq!(
-                built(json!({name: "x"}), None).unwrap_err().code,
+                built(&json!({name: "x"}), None).unwrap_err().code,
                 "ReservedHeader",
                 "{name}"
             );
@@ -214,7 +214,7 @@ mod tests {
             ("X-A\r\nB", json!("x")),
         ] {
             assert_eq!(
-                built(json!({name: value}), None).unwrap_err().code,
+                built(&json!({name: value}), None).unwrap_err().code,
                 "InvalidHeader",
                 "{name:?}"
             );
@@ -234,7 +234,7 @@ mod tests {
             ),
             (json!({"Content-Type": "text/plain"}), json!({"a": 1}), "{\"a\":1}"),
         ] {
-            let message = built(headers, Some(body)).unwrap();
+            let message = built(&headers, Some(body)).unwrap();
             let collected = futures::executor::block_on(message.into_body().collect())
                 .unwrap()
                 .to_bytes();
@@ -244,15 +244,15 @@ mod tests {
 
     #[test]
     fn sizes_and_methods_are_held() {
-        assert!(built(json!({}), Some(json!("x".repeat(MAX_BODY - 2)))).is_ok());
+        assert!(built(&json!({}), Some(json!("x".repeat(MAX_BODY - 2)))).is_ok());
         assert_eq!(
-            built(json!({}), Some(json!("x".repeat(MAX_BODY - 1))))
+            built(&json!({}), Some(json!("x".repeat(MAX_BODY - 1))))
                 .unwrap_err()
                 .code,
             "RequestTooLarge"
         );
         assert_eq!(
-            built(json!({"X-A": "x".repeat(MAX_HEADERS)}), None).unwrap_err().code,
+            built(&json!({"X-A": "x".repeat(MAX_HEADERS)}), None).unwrap_err().code,
             "RequestTooLarge"
         );
         for method in ["CONNECT", "TRACE", "GET POST", "", "GET\r\n"] {
