@@ -6,6 +6,7 @@
 //!                   no      -> read once for all who wait -> kept, or the Problem
 //! ```
 
+mod header;
 mod postgres_url;
 mod source;
 mod spec;
@@ -19,11 +20,10 @@ use futures::future::{BoxFuture, Shared};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+pub(crate) use self::header::{header_value, is_reserved_header};
 use self::source::Problem;
 pub use self::source::{Manifests, Source};
-pub(crate) use self::spec::{
-    Connection, HttpConnection, Kind, Limits, PostgresConnection, header_value, is_reserved_header,
-};
+pub(crate) use self::spec::{Connection, HttpConnection, Kind, Limits, PostgresConnection};
 use crate::engine::{ErrorKind, StepError};
 
 /// How long a Connection and its Secrets are used without reading them again.

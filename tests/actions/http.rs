@@ -316,7 +316,7 @@ fn tls_server() -> (tokio_rustls::TlsAcceptor, String) {
     (tokio_rustls::TlsAcceptor::from(Arc::new(config)), pem)
 }
 
-fn connection(port: u16, scheme: &str, extra: Value) -> Value {
+fn connection(port: u16, scheme: &str, extra: &Value) -> Value {
     let mut http = json!({"baseUrl": format!("{scheme}://127.0.0.1:{port}/base")});
     http.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
     json!({"spec": {"http": http}})
@@ -337,8 +337,8 @@ async fn tls_is_verified_by_the_connections_own_authority() {
     let server = Server::start_with(|_| Reply::Keep(answer("200 OK", "", "")), Some(tls)).await;
     let ca = json!({"tls": {"caFrom": {"secretKeyRef": {"name": "s", "key": "ca"}}}});
     let mut manifests = Manifests::default();
-    manifests.add_connection("shop", "trusting", connection(server.port, "https", ca));
-    manifests.add_connection("shop", "plain", connection(server.port, "https", json!({})));
+    manifests.add_connection("shop", "trusting", connection(server.port, "https", &ca));
+    manifests.add_connection("shop", "plain", connection(server.port, "https", &json!({})));
     manifests.add_secret("shop", "s", json!({"stringData": {"ca": pem}}));
     let (actions, mut findings) = actions(Source::Files(manifests), EgressPolicy::open());
 
@@ -365,7 +365,7 @@ async fn connection_adds_its_path_headers_and_credentials() {
         "auth": {"bearer": {"secretKeyRef": {"name": "s", "key": "token"}}},
     });
     let mut manifests = Manifests::default();
-    manifests.add_connection("shop", "api", connection(server.port, "http", extra));
+    manifests.add_connection("shop", "api", connection(server.port, "http", &extra));
     manifests.add_secret("shop", "s", json!({"data": {"token": "aHVudGVyMg=="}}));
     let actions = open_actions(manifests);
     perform(&actions, on_connection("api"), DEADLINE).await.unwrap();

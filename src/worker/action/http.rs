@@ -9,6 +9,7 @@
 mod answer;
 mod client;
 mod target;
+mod template;
 mod wire;
 
 use std::collections::HashMap;

@@ -11,7 +11,7 @@ use serde_json::Value;
 use url::Url;
 use uuid::Uuid;
 
-use super::postgres_url;
+use super::{header, postgres_url};
 use crate::worker::secret::Secret;
 use crate::worker::tls;
 
@@ -239,8 +239,8 @@ impl HttpSpec {
         for (name, value) in &self.headers {
             let path = format!("spec.http.headers.{name}");
             headers.push((
-                header_name(&path, name, false)?,
-                user_header_value(&path, value.as_bytes())?,
+                header::plain_name(&path, name)?,
+                header::value(&path, value.as_bytes())?,
             ));
         }
         let auth = match self.auth {
@@ -253,8 +253,8 @@ impl HttpSpec {
                 let value = format!("Basic {}", BASE64.encode(trimmed(next(secrets)?.expose())));
                 Some(auth(hyper::header::AUTHORIZATION, value.as_bytes())?)
             }
-            Some(AuthSpec::Header(header)) => {
-                let name = header_name("spec.http.auth.header.name", &header.name, true)?;
+            Some(AuthSpec::Header(custom)) => {
+                let name = header::credential_name("spec.http.auth.header.name", &custom.name)?;
                 Some(auth(name, trimmed(next(secrets)?.expose()))?)
             }
         };
@@ -274,47 +274,8 @@ impl HttpSpec {
     }
 }
 
-/// Headers that nobody sets but this worker: framing, routing and the step's key.
-pub(crate) fn is_reserved_header(name: &str) -> bool {
-    name.starts_with("proxy-")
-        || matches!(
-            name,
-            "host"
-                | "content-length"
-                | "transfer-encoding"
-                | "connection"
-                | "keep-alive"
-                | "te"
-                | "trailer"
-                | "upgrade"
-                | "expect"
-                | "idempotency-key"
-        )
-}
-
-fn header_name(path: &str, name: &str, secret: bool) -> Result<HeaderName, String> {
-    let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("{path}: not a header name"))?;
-    if is_reserved_header(parsed.as_str()) {
-        return Err(format!("{path}: {parsed} cannot be set"));
-    }
-    if !secret && parsed == hyper::header::AUTHORIZATION {
-        return Err(format!("{path}: credentials come from a Secret, by spec.http.auth"));
-    }
-    Ok(parsed)
-}
-
-/// A header value of visible ASCII characters, spaces and tabs: nothing that another parser could read as a new line.
-pub(crate) fn header_value(value: &[u8]) -> Option<HeaderValue> {
-    let visible = value.iter().all(|byte| *byte == b'\t' || (b' '..=b'~').contains(byte));
-    HeaderValue::from_bytes(value).ok().filter(|_| visible)
-}
-
-fn user_header_value(path: &str, value: &[u8]) -> Result<HeaderValue, String> {
-    header_value(value).ok_or_else(|| format!("{path}: not a header value (visible ASCII characters on one line)"))
-}
-
 fn auth(name: HeaderName, value: &[u8]) -> Result<HttpAuth, String> {
-    let mut value = user_header_value("the Secret of spec.http.auth", value)?;
+    let mut value = header::value("the Secret of spec.http.auth", value)?;
     value.set_sensitive(true);
     Ok(HttpAuth {
         name,

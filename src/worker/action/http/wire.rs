@@ -7,7 +7,8 @@ use hyper::{Method, Request};
 use serde_json::Value;
 
 use super::client::Message;
-use super::target::{Target, text};
+use super::target::Target;
+use super::template::text;
 use crate::engine::{ErrorKind, HttpRequest, StepError};
 use crate::worker::connection::{HttpConnection, header_value, is_reserved_header};
 
