@@ -147,6 +147,15 @@ async fn parameters_have_the_types_that_the_server_wants() {
     }
     let result = database.run("UPDATE t SET a = 8", json!([])).await.unwrap();
     assert_eq!(result, json!({"rows": [], "row": null, "rowCount": 2}));
+    // Each type of one's own is looked up by a statement that must be there, also in a session that was cleaned.
+    for kind in ["one", "two"] {
+        database
+            .run(&format!("CREATE TYPE {kind} AS ENUM ('x')"), json!([]))
+            .await
+            .unwrap();
+        let query = format!("SELECT $1::{kind}::text AS x");
+        assert_eq!(database.run(&query, json!(["x"])).await.unwrap()["row"]["x"], "x");
+    }
     let injected = "'; DROP TABLE t; --";
     assert_eq!(
         database.run("SELECT $1::text AS x", json!([injected])).await.unwrap()["row"]["x"],
