@@ -106,8 +106,8 @@ impl Sql {
         while let Some(session) = pool.take(&rules) {
             let lease = Lease::new(&self.pools, session);
             match statement::begin(lease.session(), &attempt.key, request).await {
-                // Closed while it lay idle: nothing has happened, so another session may try.
-                Err(error) if error.kind == ErrorKind::Connect => {}
+                // Ended while it lay idle: nothing has happened, so another session may try.
+                Err(error) if is_stale(&error) => {}
                 begun => {
                     let (outcome, session) = statement::run(lease, begun, &attempt.key, request).await;
                     return Ok(Done {
@@ -150,6 +150,12 @@ impl Done {
         }
         self.outcome
     }
+}
+
+/// The session had ended before anything of the statement was executed: the socket says so, or the farewell that the
+/// server sent (shutdown, crash, idle_session_timeout) is read as the answer to BEGIN.
+fn is_stale(error: &StepError) -> bool {
+    error.kind == ErrorKind::Connect || matches!(error.code.as_str(), "57P01" | "57P02" | "57P05")
 }
 
 fn postgres(connection: &Connection) -> Result<&PostgresConnection, StepError> {
