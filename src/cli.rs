@@ -1,1 +1,379 @@
-//! The command line: flags, environment variables, subcommands.
+//! The command line: flags, environment variables, subcommands. Not what they do: that is [`crate::app`].
+//!
+//! Every flag of a service has an environment variable, and a variable that nobody reads is an error: a typo in a
+//! manifest must not silently mean the default. What Kubernetes injects for a Service called `everstep…` is let pass.
+
+use std::{ffi::OsString, path::PathBuf, str::FromStr, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::SignedDuration;
+
+/// Durable workflows as Kubernetes custom resources, on plain PostgreSQL.
+#[derive(Debug, Parser)]
+#[command(name = "everstep", version, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 the run failed or the service ended on an error, \
+    2 wrong usage or configuration, 3 the database was refused (other cluster, newer schema)."
+)]
+pub struct Cli {
+    /// How to log.
+    #[command(flatten)]
+    pub log: Log,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Reconcile objects: start runs, show their status, clean up after deleted objects
+    Controller(Service),
+    /// Carry runs through their steps
+    Worker(Service),
+    /// Controller and worker in one process
+    All(Service),
+    /// Bring the database's schema up to date (or, with `--migrations verify`, only check it)
+    Migrate(Migrate),
+    /// Print the custom resource definitions as YAML
+    Crd,
+    /// Run the Workflows of manifest files on this machine, without a cluster
+    Dev(Dev),
+    /// Print a completion script for a shell
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// How to log.
+#[derive(Debug, Args)]
+pub struct Log {
+    /// Form of log lines [default: json; text for `dev`]
+    #[arg(long, env = "EVERSTEP_LOG_FORMAT", value_name = "FORMAT", global = true)]
+    pub log_format: Option<LogFormat>,
+    /// Which log lines: a tracing filter such as `info` or `warn,everstep::worker=debug` [default: info; warn for `dev`]
+    #[arg(long, env = "EVERSTEP_LOG", value_name = "FILTER", global = true)]
+    pub log: Option<String>,
+}
+
+/// Form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// Where the engine's PostgreSQL is.
+#[derive(Debug, Clone, Args)]
+pub struct Database {
+    /// URL of the engine's PostgreSQL, `postgres://user:password@host:5432/database`; a direct connection, no transaction-mode pooler
+    #[arg(long, env = "EVERSTEP_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+    /// A file that holds that URL, such as a mounted Secret
+    #[arg(
+        long,
+        env = "EVERSTEP_DATABASE_URL_FILE",
+        value_name = "FILE",
+        conflicts_with = "database_url"
+    )]
+    pub database_url_file: Option<PathBuf>,
+}
+
+/// What a service is configured with.
+#[derive(Debug, Clone, Args)]
+pub struct Service {
+    /// The engine's database.
+    #[command(flatten)]
+    pub database: Database,
+    /// Address of `/livez`, `/readyz` and `/metrics`
+    #[arg(
+        long,
+        env = "EVERSTEP_LISTEN",
+        value_name = "ADDRESS",
+        default_value = "0.0.0.0:8080"
+    )]
+    pub listen: std::net::SocketAddr,
+    /// Namespaces to work for, separated by commas [default: all]
+    #[arg(long, env = "EVERSTEP_NAMESPACES", value_name = "NAMES", value_delimiter = ',', value_parser = namespace)]
+    pub namespaces: Vec<String>,
+    /// A YAML file that says where HTTP and SQL steps may connect to [default: deny all]
+    #[arg(long, env = "EVERSTEP_EGRESS_POLICY", value_name = "FILE")]
+    pub egress_policy: Option<PathBuf>,
+    /// How long a silent worker keeps its runs; at least 1s
+    #[arg(long, env = "EVERSTEP_LEASE", value_name = "DURATION", default_value = "30s", value_parser = lease)]
+    pub lease: Duration,
+    /// How often every object is looked at again
+    #[arg(long, env = "EVERSTEP_RESYNC", value_name = "DURATION", default_value = "5m", value_parser = period)]
+    pub resync: Duration,
+    /// How often runs without an object are looked for
+    #[arg(long, env = "EVERSTEP_ORPHAN_PERIOD", value_name = "DURATION", default_value = "60s", value_parser = period)]
+    pub orphan_period: Duration,
+    /// How many runs one worker carries at once
+    #[arg(long, env = "EVERSTEP_MAX_RUNS", value_name = "COUNT", default_value_t = 1000,
+          value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub max_runs: u32,
+    /// What the controller does about the schema: bring it up to date, only check it, or nothing
+    #[arg(long, env = "EVERSTEP_MIGRATIONS", value_name = "MODE", default_value = "auto")]
+    pub migrations: Migrations,
+}
+
+/// What `migrate` is configured with.
+#[derive(Debug, Clone, Args)]
+pub struct Migrate {
+    /// The engine's database.
+    #[command(flatten)]
+    pub database: Database,
+    /// `auto` applies what is missing, `verify` fails when something is
+    #[arg(long, env = "EVERSTEP_MIGRATIONS", value_name = "MODE", default_value = "auto")]
+    pub migrations: Migrations,
+}
+
+/// What to do about the database's schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Migrations {
+    /// Apply what is missing, under a lock.
+    Auto,
+    /// Fail when something is missing.
+    Verify,
+    /// Do not look.
+    Off,
+}
+
+/// What `dev` is configured with.
+#[derive(Debug, Clone, Args)]
+pub struct Dev {
+    /// Manifests: Workflows, and the Connections and Secrets that they name
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// A YAML file that says where HTTP and SQL steps may connect to [default: anywhere]
+    #[arg(long, env = "EVERSTEP_EGRESS_POLICY", value_name = "FILE")]
+    pub egress_policy: Option<PathBuf>,
+}
+
+/// Reads the command line and the environment; on a mistake says what is wrong and ends the process with code 2.
+pub fn parse() -> Cli {
+    let unknown = unknown_variables(std::env::vars_os().map(|(name, _)| name));
+    if let Some(complaint) = complaint(&unknown) {
+        <Cli as clap::CommandFactory>::command()
+            .error(clap::error::ErrorKind::UnknownArgument, complaint)
+            .exit();
+    }
+    Cli::parse()
+}
+
+/// The completion script for `shell`.
+pub fn completion(shell: clap_complete::Shell) -> Vec<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(
+        shell,
+        &mut <Cli as clap::CommandFactory>::command(),
+        "everstep",
+        &mut script,
+    );
+    script
+}
+
+/// The `EVERSTEP_` variables that nobody reads, sorted.
+fn unknown_variables(names: impl Iterator<Item = OsString>) -> Vec<String> {
+    let known = known_variables();
+    let mut unknown: Vec<String> = names
+        .filter_map(|name| name.into_string().ok())
+        .filter(|name| name.starts_with("EVERSTEP_") && !known.contains(name) && !is_service_link(name))
+        .collect();
+    unknown.sort();
+    unknown
+}
+
+fn complaint(unknown: &[String]) -> Option<String> {
+    if unknown.is_empty() {
+        return None;
+    }
+    let mut known: Vec<String> = known_variables().into_iter().collect();
+    known.sort();
+    Some(format!(
+        "unknown environment variable {}: remove or correct it (known are {})",
+        unknown.join(", "),
+        known.join(", ")
+    ))
+}
+
+fn known_variables() -> std::collections::BTreeSet<String> {
+    fn collect(command: &clap::Command, into: &mut std::collections::BTreeSet<String>) {
+        let names = command.get_arguments().filter_map(|argument| argument.get_env());
+        into.extend(names.filter_map(|name| name.to_str().map(str::to_owned)));
+        command
+            .get_subcommands()
+            .for_each(|subcommand| collect(subcommand, into));
+    }
+    let mut known = std::collections::BTreeSet::new();
+    collect(&<Cli as clap::CommandFactory>::command(), &mut known);
+    known
+}
+
+/// What the kubelet injects for a Service whose name begins with `everstep`: `…_SERVICE_HOST`, `…_SERVICE_PORT[_NAME]`,
+/// `…_PORT`, `…_PORT_<number>_<protocol>[_PROTO|_PORT|_ADDR]`.
+fn is_service_link(name: &str) -> bool {
+    let rest = &name["EVERSTEP".len()..];
+    let is_port = |tail: &str| {
+        let mut parts = tail.split('_');
+        let number = parts
+            .next()
+            .is_some_and(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()));
+        let protocol = parts.next().is_some_and(|part| ["TCP", "UDP", "SCTP"].contains(&part));
+        let field = parts
+            .next()
+            .is_none_or(|part| ["PROTO", "PORT", "ADDR"].contains(&part));
+        number && protocol && field && parts.next().is_none()
+    };
+    rest.ends_with("_SERVICE_HOST")
+        || rest.ends_with("_SERVICE_PORT")
+        || rest.contains("_SERVICE_PORT_")
+        || rest.ends_with("_PORT")
+        || rest
+            .match_indices("_PORT_")
+            .any(|(at, separator)| is_port(&rest[at + separator.len()..]))
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed = SignedDuration::from_str(text)
+        .ok()
+        .and_then(|duration| Duration::try_from(duration).ok());
+    parsed.ok_or_else(|| "write a duration such as 300ms, 30s, 5m or 1h30m".to_owned())
+}
+
+fn lease(text: &str) -> Result<Duration, String> {
+    let lease = duration(text)?;
+    if (Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&lease) {
+        Ok(lease)
+    } else {
+        Err("a lease is at least 1s and at most 1h".to_owned())
+    }
+}
+
+fn period(text: &str) -> Result<Duration, String> {
+    let period = duration(text)?;
+    if period >= Duration::from_millis(100) {
+        Ok(period)
+    } else {
+        Err("at least 100ms".to_owned())
+    }
+}
+
+fn namespace(text: &str) -> Result<String, String> {
+    let name = text.trim();
+    let fits = (1..=63).contains(&name.len())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !name.starts_with('-')
+        && !name.ends_with('-');
+    if fits {
+        Ok(name.to_owned())
+    } else {
+        Err("not the name of a namespace".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &[&str]) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(std::iter::once("everstep").chain(words.iter().copied()))
+    }
+
+    fn service(words: &[&str]) -> Service {
+        match parse(words).unwrap().command {
+            Command::All(service) | Command::Worker(service) | Command::Controller(service) => service,
+            other => panic!("not a service: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn command_is_well_formed() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_api() {
+        let all = service(&["all"]);
+        assert_eq!(all.listen.to_string(), "0.0.0.0:8080");
+        assert_eq!(all.lease, Duration::from_secs(30));
+        assert_eq!(all.resync, Duration::from_secs(300));
+        assert_eq!(all.orphan_period, Duration::from_secs(60));
+        assert_eq!(all.max_runs, 1000);
+        assert_eq!(all.migrations, Migrations::Auto);
+        assert!(all.namespaces.is_empty());
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused() {
+        for words in [
+            ["worker", "--lease", "999ms"],
+            ["worker", "--lease", "soon"],
+            ["worker", "--max-runs", "0"],
+            ["controller", "--resync", "0s"],
+            ["controller", "--namespaces", "Shop"],
+            ["all", "--migrations", "maybe"],
+            ["all", "--no-such-flag", "1"],
+        ] {
+            let error = parse(&words).expect_err(words[1]);
+            assert_eq!(error.exit_code(), 2, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn namespaces_are_split_at_commas() {
+        assert_eq!(
+            service(&["all", "--namespaces", "shop,billing"]).namespaces,
+            ["shop", "billing"]
+        );
+    }
+
+    #[test]
+    fn variables_that_nobody_reads_are_named() {
+        let given = [
+            "EVERSTEP_LEASE",
+            "EVERSTEP_LEESE",
+            "PATH",
+            "EVERSTEP_DATABASE_URL_FILE",
+            "EVERSTEP_MAXRUNS",
+        ];
+        assert_eq!(
+            unknown_variables(given.iter().map(OsString::from)),
+            ["EVERSTEP_LEESE", "EVERSTEP_MAXRUNS"]
+        );
+        assert_eq!(complaint(&[]), None);
+        let text = complaint(&["EVERSTEP_LEESE".to_owned()]).unwrap();
+        assert!(
+            text.contains("EVERSTEP_LEESE") && text.contains("EVERSTEP_LEASE"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn variables_that_kubernetes_injects_for_a_service_pass() {
+        for name in [
+            "EVERSTEP_SERVICE_HOST",
+            "EVERSTEP_SERVICE_PORT",
+            "EVERSTEP_SERVICE_PORT_METRICS",
+            "EVERSTEP_PORT",
+            "EVERSTEP_PORT_8080_TCP",
+            "EVERSTEP_PORT_8080_TCP_ADDR",
+            "EVERSTEP_CONTROLLER_PORT_8080_TCP_PROTO",
+        ] {
+            assert!(is_service_link(name), "{name}");
+        }
+        for name in [
+            "EVERSTEP_PORTS",
+            "EVERSTEP_PORT_X_TCP",
+            "EVERSTEP_PORT_80_TCP_NAME",
+            "EVERSTEP_LEESE",
+        ] {
+            assert!(!is_service_link(name), "{name}");
+        }
+    }
+}
