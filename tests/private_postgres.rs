@@ -5,9 +5,9 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use everstep::dev::postgres::{Options, Postgres, Shutdown};
 use sqlx::{Connection, PgConnection};
@@ -124,7 +124,7 @@ fn nothing_is_left_when_the_process_that_started_it_is_killed() {
     holder.kill().unwrap();
     holder.wait().unwrap();
     process::wait_until_gone(&family);
-    wait_until_removed(&directory);
+    process::wait_until_removed(&directory);
 }
 
 /// Not a test of its own: the process that the test above kills.
@@ -157,14 +157,6 @@ async fn each_test_has_its_own_copy_of_the_migrated_template() {
     execute(&one, "UPDATE word SET word = 'changed'").await;
     assert_eq!(text(&one, "SELECT word FROM word").await, "changed");
     assert_eq!(text(&two, "SELECT word FROM word").await, "migrated");
-}
-
-fn wait_until_removed(directory: &Path) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while directory.exists() {
-        assert!(Instant::now() < deadline, "{} is still there", directory.display());
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 async fn execute(url: &str, statements: &'static str) {

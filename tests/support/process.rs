@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-const AGAIN: &str = "EVERSTEP_TEST_BINARY_AGAIN";
+const AGAIN: &str = "RUN_AGAIN_BY_A_TEST";
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A process, and when it was started: ids are used again.
@@ -72,6 +73,15 @@ pub(crate) fn wait_until_gone(processes: &[Identity]) {
             assert!(Instant::now() < deadline, "process {} is still there", process.id);
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+}
+
+/// Waits until a directory is gone.
+pub(crate) fn wait_until_removed(directory: &Path) {
+    let deadline = Instant::now() + PATIENCE;
+    while directory.exists() {
+        assert!(Instant::now() < deadline, "{} is still there", directory.display());
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 

@@ -1,0 +1,33 @@
+# What people do with this repository. `make` alone prints it.
+#
+# Two variables move what is kept between calls: EVERSTEP_CACHE (the built control plane and tools, by default
+# ~/.cache/everstep) and CARGO_TARGET_DIR (what cargo builds, by default target).
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+
+.PHONY: help
+help: ## print this
+	@echo "make TARGET, where TARGET is one of:"
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+.PHONY: deps
+deps: ## install what is missing here: PostgreSQL's programs, a C compiler
+	@.ci/deps
+
+.PHONY: controlplane
+controlplane: deps ## build etcd, kube-apiserver, kube-controller-manager and kubectl, once
+	@e2e/controlplane/build >/dev/null
+
+# The bench is built first: whatever its feature leaves behind, `everstep` is the one with the default features.
+.PHONY: build
+build: ## build release/everstep and release/everstep-bench in the target directory
+	$(CARGO) build --locked --release --features bench --bin everstep-bench
+	$(CARGO) build --locked --release --bin everstep
+
+.PHONY: test
+test: deps controlplane ## run all tests; PostgreSQL servers and control planes are started and stopped by them
+	$(CARGO) test --locked
