@@ -5,5 +5,6 @@ mod bombs;
 mod conformance;
 mod random;
 mod references;
+mod semantics;
 mod speed;
 mod templates;

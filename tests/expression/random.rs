@@ -189,9 +189,9 @@ fn expression(random: &mut Random, depth: usize, out: &mut String) {
     }
     for c in random.pick(&SHAPES).chars() {
         if c == '#' {
-            expression(random, depth - 1, out)
+            expression(random, depth - 1, out);
         } else {
-            out.push(c)
+            out.push(c);
         }
     }
 }
