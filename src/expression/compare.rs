@@ -171,30 +171,30 @@ impl Integer {
 mod tests {
     use super::*;
 
-    fn numbers(left: Value<'_>, right: Value<'_>) -> Option<Ordering> {
-        numeric_order(&left, &right)
+    fn numbers(left: &Value<'_>, right: &Value<'_>) -> Option<Ordering> {
+        numeric_order(left, right)
     }
 
     #[test]
     fn numbers_are_compared_without_rounding() {
         let odd = (1i64 << 53) + 1;
         assert_eq!(
-            numbers(Value::Int(odd), Value::Double(odd as f64)),
+            numbers(&Value::Int(odd), &Value::Double(odd as f64)),
             Some(Ordering::Greater)
         );
-        assert_eq!(numbers(Value::Double(1.5), Value::Int(1)), Some(Ordering::Greater));
-        assert_eq!(numbers(Value::Double(-1.5), Value::Int(-1)), Some(Ordering::Less));
-        assert_eq!(numbers(Value::Int(1), Value::Double(1.0)), Some(Ordering::Equal));
-        assert_eq!(numbers(Value::Int(0), Value::Double(-0.0)), Some(Ordering::Equal));
+        assert_eq!(numbers(&Value::Double(1.5), &Value::Int(1)), Some(Ordering::Greater));
+        assert_eq!(numbers(&Value::Double(-1.5), &Value::Int(-1)), Some(Ordering::Less));
+        assert_eq!(numbers(&Value::Int(1), &Value::Double(1.0)), Some(Ordering::Equal));
+        assert_eq!(numbers(&Value::Int(0), &Value::Double(-0.0)), Some(Ordering::Equal));
         assert_eq!(
-            numbers(Value::Int(i64::MAX), Value::Double(f64::INFINITY)),
+            numbers(&Value::Int(i64::MAX), &Value::Double(f64::INFINITY)),
             Some(Ordering::Less)
         );
         assert_eq!(
-            numbers(Value::Int(i64::MAX), Value::Large(u64::MAX)),
+            numbers(&Value::Int(i64::MAX), &Value::Large(u64::MAX)),
             Some(Ordering::Less)
         );
-        assert_eq!(numbers(Value::Int(1), Value::Double(f64::NAN)), None);
-        assert_eq!(numbers(Value::Int(1), Value::Bool(true)), None);
+        assert_eq!(numbers(&Value::Int(1), &Value::Double(f64::NAN)), None);
+        assert_eq!(numbers(&Value::Int(1), &Value::Bool(true)), None);
     }
 }

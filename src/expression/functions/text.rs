@@ -65,10 +65,8 @@ pub(super) fn last_index_of<'a>(
     let end = match from {
         Some(from) => {
             let last = position("lastIndexOf", text, int_of("lastIndexOf", from)?, budget)?;
-            let end = (last + part.len()).min(text.len());
-            (end..=text.len())
-                .find(|end| text.is_char_boundary(*end))
-                .unwrap_or(text.len())
+            // A match that begins at `last` ends here; should this lie inside of a character, there is none.
+            text.floor_char_boundary((last + part.len()).min(text.len()))
         }
         None => text.len(),
     };

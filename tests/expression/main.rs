@@ -1,0 +1,10 @@
+//! Tests of expressions through their public interface: what the language means, what it may cost, and that nothing
+//! whatever makes it panic or exceed its budget.
+
+mod bombs;
+mod conformance;
+mod random;
+mod references;
+mod semantics;
+mod speed;
+mod templates;
