@@ -7,6 +7,8 @@
 //! `UPDATE_GOLDEN=1 cargo test --test engine_golden` writes what is missing in a file: an entry that is there is never
 //! replaced. To change one, delete it first, and say why in the commit.
 
+#![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
+
 use std::{path::PathBuf, sync::Arc};
 
 use everstep::engine::{

@@ -1,5 +1,7 @@
 //! The laws of the engine, for random definitions under random inputs. They are named where they are asserted.
 
+#![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
+
 use std::{collections::HashSet, sync::Arc};
 
 use everstep::engine::{
@@ -155,7 +157,7 @@ fn body() -> impl Strategy<Value = Value> {
         match output {
             0 => {
                 body["output"] =
-                    json!({"all": names.iter().map(|name| format!("=steps.{name}.output")).collect::<Vec<_>>()})
+                    json!({"all": names.iter().map(|name| format!("=steps.{name}.output")).collect::<Vec<_>>()});
             }
             1 => body["output"] = json!("=steps.m0.output.a"),
             _ => {}

@@ -196,6 +196,13 @@ mod retries {
     }
 
     #[test]
+    fn an_error_of_an_expression_is_the_same_every_time_and_not_tried_again() {
+        let mut run = one(&json!({"retry": {"when": "true"}}));
+        let found = run.answer("a", 1, failed(ErrorKind::Expression, "ExpressionBudget"));
+        assert_eq!(found, "a-ExpressionBudget =Failed finished");
+    }
+
+    #[test]
     fn an_answer_is_judged_by_success_when() {
         for (when, status, expected) in [
             (None, 200, "a+"),
@@ -368,6 +375,12 @@ mod failure {
             run.steps()["z"]["output"],
             json!({"r": "Failed", "c": "NoSuchKey", "s": null})
         );
+    }
+
+    #[test]
+    fn an_output_that_is_null_is_none() {
+        let run = Driven::claimed(&json!({"steps": [{"name": "a", "set": {}}], "output": "=null"}));
+        assert_eq!((run.run.phase(), run.run.output()), (Phase::Succeeded, None));
     }
 
     #[test]

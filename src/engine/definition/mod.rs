@@ -9,6 +9,7 @@ mod params;
 mod reader;
 mod retry;
 mod scope;
+mod sight;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -26,7 +27,8 @@ use self::{
     needs::{Order, Ordered},
     params::Param,
     reader::{Fields, Node, Sink},
-    scope::{Place, Sight, Uses},
+    scope::{Place, Uses},
+    sight::{Everywhere, find},
     step::Draft,
 };
 use super::{event::StepName, formula::Formula};
@@ -165,7 +167,7 @@ fn read(body: &Value, sink: &Sink) -> Option<Definition> {
 
     check_names(&drafts, sink);
     let orders = [order(&drafts[0], &drafts[1], sink), order(&drafts[1], &drafts[0], sink)];
-    check_uses(&drafts, &orders, sink);
+    sight::check_steps(&drafts, &orders, sink);
     let everything = Everywhere { main: &drafts[0] };
     scope::check(&uses, &everything, sink);
     scope::check(&retry_uses, &everything, sink);
@@ -260,75 +262,6 @@ fn order(list: &[Draft], other: &[Draft], sink: &Sink) -> Order {
         .collect();
     let elsewhere = |name: &str| find(other, name).is_some();
     needs::resolve(&ordered, elsewhere, &mut |path, message| sink.report(path, message))
-}
-
-fn find(list: &[Draft], name: &str) -> Option<usize> {
-    list.iter().position(|draft| draft.name.as_deref() == Some(name))
-}
-
-fn check_uses(drafts: &[Vec<Draft>; 2], orders: &[Order; 2], sink: &Sink) {
-    for (list, (own, order)) in [List::Main, List::Finally].into_iter().zip(drafts.iter().zip(orders)) {
-        for (i, draft) in own.iter().enumerate() {
-            let from = FromStep {
-                list,
-                own,
-                i,
-                order,
-                drafts,
-            };
-            scope::check(&draft.uses, &from, sink);
-        }
-    }
-}
-
-/// What a step sees: the steps of its list that it depends on; in `finally`, the whole main list too.
-struct FromStep<'a> {
-    list: List,
-    own: &'a [Draft],
-    i: usize,
-    order: &'a Order,
-    drafts: &'a [Vec<Draft>; 2],
-}
-
-impl Sight for FromStep<'_> {
-    fn hidden(&self, step: &str) -> Option<String> {
-        if self.list == List::Finally && find(&self.drafts[0], step).is_some() {
-            return None;
-        }
-        let me = self.own[self.i].name.as_deref().unwrap_or("this step");
-        match find(self.own, step) {
-            Some(found) if found == self.i => Some(format!("`{me}` cannot read itself; its answer is `result`")),
-            Some(found) if self.order.all[self.i].contains(found) => None,
-            Some(_) => Some(format!(
-                "`steps.{step}` is not available here: `{me}` does not depend on `{step}`; add it to `needs`"
-            )),
-            None if find(&self.drafts[1], step).is_some() => Some(format!(
-                "`steps.{step}` is not available here: `finally` runs after this step"
-            )),
-            None => Some(format!("there is no step `{step}`")),
-        }
-    }
-
-    fn after_the_end(&self) -> bool {
-        self.list == List::Finally
-    }
-}
-
-/// What `spec.output` sees: the whole main list.
-struct Everywhere<'a> {
-    main: &'a [Draft],
-}
-
-impl Sight for Everywhere<'_> {
-    fn hidden(&self, step: &str) -> Option<String> {
-        find(self.main, step)
-            .is_none()
-            .then(|| format!("there is no step `{step}` in `steps`"))
-    }
-
-    fn after_the_end(&self) -> bool {
-        false
-    }
 }
 
 /// Gives each step its dependants.

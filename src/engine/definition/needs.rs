@@ -144,7 +144,8 @@ mod tests {
 
     /// `a: b c` is step `a` with `needs: [b, c]`; `a` alone has none written.
     fn order(lines: &[&str]) -> (Order, Vec<String>) {
-        let parsed: Vec<(String, Option<Vec<(String, String)>>)> = lines
+        type Line = (String, Option<Vec<(String, String)>>);
+        let parsed: Vec<Line> = lines
             .iter()
             .map(|line| match line.split_once(':') {
                 None => ((*line).to_owned(), None),
@@ -166,7 +167,7 @@ mod tests {
             .collect();
         let mut reports = Vec::new();
         let order = resolve(&steps, |name| name == "other", &mut |path: &str, message| {
-            reports.push(format!("{path}: {message}"))
+            reports.push(format!("{path}: {message}"));
         });
         (order, reports)
     }
