@@ -1,0 +1,84 @@
+//! Conditions: what `kubectl wait`, Helm, Flux and Argo CD see. The words only; who sets them is the controller.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::api::schema;
+
+/// A `metav1.Condition` with a closed set of types.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// What it speaks of.
+    #[serde(rename = "type")]
+    pub kind: ConditionType,
+    /// Whether it holds.
+    pub status: ConditionStatus,
+    /// The generation that it was judged by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// When `status` last changed.
+    #[schemars(schema_with = "schema::instant")]
+    pub last_transition_time: Time,
+    /// A CamelCase constant of [`reason`], or a run's phase.
+    #[schemars(schema_with = "schema::reason")]
+    pub reason: String,
+    /// For people; maybe empty.
+    #[schemars(schema_with = "schema::text::<4096>")]
+    pub message: String,
+}
+
+/// What a condition speaks of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum ConditionType {
+    /// The spec is valid and in the database.
+    Accepted,
+    /// The run's result.
+    Succeeded,
+    /// What health checks look at.
+    Ready,
+    /// The run has ended, whatever its result.
+    Finished,
+    /// The run waits for a signal or a time.
+    Waiting,
+    /// Progress is on its way; only while True, never beside `Stalled`.
+    Reconciling,
+    /// Nothing moves without a human; only while True, never beside `Reconciling`.
+    Stalled,
+    /// `suspend` is true.
+    Suspended,
+    /// The result of the last run of a Workflow that starts on demand or by schedule.
+    LastRunSucceeded,
+}
+
+/// Whether a condition holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[expect(missing_docs, reason = "the three values that Kubernetes has")]
+pub enum ConditionStatus {
+    True,
+    False,
+    Unknown,
+}
+
+/// Reasons that are not a run's phase.
+pub mod reason {
+    /// The spec was accepted.
+    pub const ACCEPTED: &str = "Accepted";
+    /// The spec cannot be run; the message says what is wrong and where.
+    pub const INVALID_SPEC: &str = "InvalidSpec";
+    /// The database cannot be reached.
+    pub const STORE_UNAVAILABLE: &str = "StoreUnavailable";
+    /// A definition that waits for somebody to start a run.
+    pub const REGISTERED: &str = "Registered";
+    /// `suspend` is true.
+    pub const SUSPENDED: &str = "Suspended";
+    /// The run waits for a signal.
+    pub const WAITING_FOR_SIGNAL: &str = "WaitingForSignal";
+    /// The run cannot adopt the edit: a step that has begun differs.
+    pub const CONTRACT_CHANGED: &str = "ContractChanged";
+    /// A compensation failed for good.
+    pub const COMPENSATION_FAILED: &str = "CompensationFailed";
+    /// No worker has looked at the Connection yet.
+    pub const NOT_CHECKED: &str = "NotChecked";
+}
