@@ -4,7 +4,12 @@
 
 use jiff::Timestamp;
 
-use super::{event::StepName, key::StepKey};
+use super::{
+    definition::Definition,
+    event::StepName,
+    key::{Deed, StepKey},
+    run::{Activity, Run},
+};
 
 /// One want.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,4 +28,34 @@ pub enum Effect {
         /// When, by the database's clock.
         at: Timestamp,
     },
+}
+
+/// Everything that the run wants now: attempts in the order in which their steps began, then its earliest timer.
+///
+/// A terminal run wants nothing, and neither does one that has not begun: it is moved by [`Claimed`](super::Input::Claimed).
+/// Every other run wants at least one thing.
+pub fn effects(run: &Run, _def: &Definition) -> Vec<Effect> {
+    if run.is_terminal() {
+        return Vec::new();
+    }
+    if let Some(at) = run.hold_until {
+        return vec![Effect::WakeAt { at }];
+    }
+    let mut effects = Vec::with_capacity(run.open.len() + 1);
+    // The result is known already in `finally`, so its deadline has no say any more.
+    let mut earliest = if run.ending.is_none() { run.deadline } else { None };
+    for open in &run.open {
+        match open.activity {
+            Activity::Attempt => effects.push(Effect::Perform {
+                step: open.step.clone(),
+                attempt: open.attempt,
+                key: StepKey::new(&run.origin, &open.step, 0, Deed::Do, 0),
+            }),
+            Activity::Retry(at) | Activity::Timer(at) => {
+                earliest = Some(earliest.map_or(at, |earliest| earliest.min(at)));
+            }
+        }
+    }
+    effects.extend(earliest.map(|at| Effect::WakeAt { at }));
+    effects
 }

@@ -66,10 +66,18 @@ impl StepError {
     pub fn new(kind: ErrorKind, code: impl Into<String>, message: impl Into<String>) -> Self {
         let mut message = message.into();
         if message.len() > Self::MAX_MESSAGE {
-            let end = (0..=Self::MAX_MESSAGE).rev().find(|&i| message.is_char_boundary(i)).unwrap_or(0);
+            let end = (0..=Self::MAX_MESSAGE)
+                .rev()
+                .find(|&i| message.is_char_boundary(i))
+                .unwrap_or(0);
             message.truncate(end);
         }
-        Self { kind, code: code.into(), message, status: 0 }
+        Self {
+            kind,
+            code: code.into(),
+            message,
+            status: 0,
+        }
     }
 
     /// The same error with the HTTP status of the answer.

@@ -16,7 +16,14 @@ impl StepKey {
             Deed::Do => "do",
             Deed::Undo => "undo",
         };
-        for part in [&*origin.cluster, &origin.namespace, &origin.workflow, &origin.start_key, path, deed] {
+        for part in [
+            &*origin.cluster,
+            &origin.namespace,
+            &origin.workflow,
+            &origin.start_key,
+            path,
+            deed,
+        ] {
             // Length first: no two lists of parts are the same bytes.
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part.as_bytes());
@@ -26,6 +33,11 @@ impl StepKey {
         let mut key = [0; 16];
         key.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
         Self(key)
+    }
+
+    /// The bits of the key.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
     }
 }
 

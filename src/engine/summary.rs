@@ -4,7 +4,15 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::phase::Phase;
+use super::{
+    definition::{Definition, List, json_bytes},
+    error::StepError,
+    phase::{Phase, RunResult},
+    run::{Activity, Run},
+};
+
+/// The largest output that is shown, in bytes of JSON.
+const SHOWN_OUTPUT: usize = 4 * 1024;
 
 /// A run in a few words. At most about 6 KiB as JSON by construction.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,4 +57,54 @@ pub struct SummaryError {
     pub code: String,
     /// For people.
     pub message: String,
+}
+
+/// What people see of the run now.
+pub fn summary(run: &Run, def: &Definition) -> Summary {
+    let oldest = run.open.first();
+    let step = oldest.map(|oldest| match run.open.len() - 1 {
+        0 => oldest.step.to_string(),
+        more => format!("{} +{more}", oldest.step),
+    });
+    let waiting_for = match (run.hold_until, oldest.map(|oldest| oldest.activity)) {
+        (Some(until), _) if !run.is_terminal() => Some(format!("takeover until {}", shown(until))),
+        (_, Some(Activity::Timer(at))) => Some(format!("timer until {}", shown(at))),
+        (_, Some(Activity::Retry(at))) => Some(format!("retry at {}", shown(at))),
+        (_, Some(Activity::Attempt) | None) => None,
+    };
+    let ended = run.ending.as_ref().map_or_else(|| run.ended(), |ending| ending.ended);
+    let output = run.output().filter(|_| run.phase() == RunResult::Succeeded.phase());
+    let fits = output.is_some_and(|output| json_bytes(output) <= SHOWN_OUTPUT);
+    Summary {
+        phase: run.phase(),
+        started_at: run.started_at,
+        finished_at: run.finished_at,
+        step,
+        waiting_for,
+        progress: format!("{ended}/{}", def.range(List::Main).len()),
+        attempts: oldest.map_or(run.last_attempts, |oldest| oldest.attempt),
+        error: error(run),
+        output: output.filter(|_| fits).cloned(),
+        output_omitted: output.is_some() && !fits,
+    }
+}
+
+/// Why the run does not succeed; until that is known, why the oldest open step is not done yet.
+fn error(run: &Run) -> Option<SummaryError> {
+    let of = |step: Option<String>, error: &StepError| SummaryError {
+        step,
+        code: error.code.clone(),
+        message: error.message.clone(),
+    };
+    match run.error() {
+        Some(error) => Some(of(error.step.as_ref().map(ToString::to_string), &error.error)),
+        None => {
+            let oldest = run.open.first()?;
+            Some(of(Some(oldest.step.to_string()), oldest.error.as_ref()?))
+        }
+    }
+}
+
+fn shown(at: Timestamp) -> impl std::fmt::Display {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ")
 }

@@ -1,0 +1,61 @@
+//! How large a definition may be. Reaching a limit is a violation, never a truncation.
+
+use std::time::Duration;
+
+/// Steps of one list.
+pub(super) const STEPS_PER_LIST: usize = 200;
+/// Steps of a definition, all lists together.
+pub(super) const STEPS: usize = 1_000;
+/// Bytes of the body as JSON.
+pub(super) const BODY_BYTES: usize = 512 * 1024;
+/// Bytes of an input or of an output as JSON.
+pub(in crate::engine) const VALUE_BYTES: usize = 256 * 1024;
+/// Parameters of a definition.
+pub(super) const PARAMS: usize = 100;
+/// Attempts of one step.
+pub(super) const ATTEMPTS: u64 = 100_000;
+/// Factor between two delays.
+pub(super) const FACTOR: f64 = 100.0;
+/// Bytes of an SQL statement.
+pub(super) const QUERY_BYTES: usize = 64 * 1024;
+/// Bind parameters of a statement: what the wire protocol can count.
+pub(super) const ARGS: usize = 65_535;
+/// Bytes of a path or a URL.
+pub(super) const URL_BYTES: usize = 4_096;
+/// Bytes of an error code that an author chooses.
+pub(super) const CODE_BYTES: usize = 64;
+/// The longest duration: far beyond every use, and far from the end of time.
+pub(super) const DURATION: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
+/// Violations that are reported at once; the reader has enough to do.
+pub(super) const VIOLATIONS: usize = 100;
+
+/// The number of bytes that a value takes as compact JSON, without building it.
+pub(in crate::engine) fn json_bytes(value: &serde_json::Value) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // Counting cannot fail, and every `Value` has JSON text.
+    let _ = serde_json::to_writer(&mut count, value);
+    count.0
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn json_bytes_is_the_length_of_the_text() {
+        let value = json!({"a": [1, 2.5, null, "ü\n"], "b": {"c": true}});
+        assert_eq!(json_bytes(&value), serde_json::to_string(&value).unwrap().len());
+    }
+}

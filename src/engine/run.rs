@@ -1,0 +1,242 @@
+//! What a run is: rebuilt at any time by applying its journal. Not how it moves: that is `decide`; nor how it is
+//! stored: that is `snapshot`.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{
+    error::StepError,
+    event::{RunError, StepName},
+    origin::Origin,
+    phase::{Phase, RunResult},
+};
+
+/// A run's state: small, and independent of how long the run has lived.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    pub(super) origin: Arc<Origin>,
+    pub(super) started_at: Option<Timestamp>,
+    pub(super) finished_at: Option<Timestamp>,
+    pub(super) deadline: Option<Timestamp>,
+    /// Every step that has begun or was decided; nothing for the others.
+    pub(super) states: BTreeMap<StepName, StepState>,
+    /// Steps that are open, in the order in which they began. Few: decisions look through them.
+    pub(super) open: Vec<OpenStep>,
+    /// What expressions see as `steps`: an entry for each step that ended.
+    pub(super) steps: Value,
+    /// The first step of the main list that failed for good.
+    pub(super) failure: Option<RunError>,
+    /// Why somebody asked for the end.
+    pub(super) cancel: Option<String>,
+    /// The main list is over.
+    pub(super) ending: Option<Ending>,
+    /// Takeovers in a row, without a result between.
+    pub(super) takeovers: u32,
+    /// Nothing begins or is performed until then.
+    pub(super) hold_until: Option<Timestamp>,
+    /// Attempts of the step that ended last.
+    pub(super) last_attempts: u32,
+}
+
+/// Where a step is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum StepState {
+    Open,
+    Succeeded,
+    Skipped,
+    Failed,
+    /// Failed, and `continueOnError` lets the run go on.
+    Tolerated,
+    Cancelled,
+}
+
+impl StepState {
+    /// What expressions see as `steps.<name>.status`; nothing while the step is open.
+    pub(super) fn status(self) -> Option<&'static str> {
+        match self {
+            Self::Open => None,
+            Self::Succeeded => Some("Succeeded"),
+            Self::Skipped => Some("Skipped"),
+            Self::Failed | Self::Tolerated => Some("Failed"),
+            Self::Cancelled => Some("Cancelled"),
+        }
+    }
+
+    /// Steps that need this one may begin.
+    pub(super) fn lets_dependants_run(self) -> bool {
+        match self {
+            Self::Succeeded | Self::Skipped | Self::Tolerated => true,
+            Self::Open | Self::Failed | Self::Cancelled => false,
+        }
+    }
+}
+
+/// A step that has begun and has not ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct OpenStep {
+    pub(super) step: StepName,
+    /// The attempt that runs, or ran last; 1 is the first.
+    pub(super) attempt: u32,
+    pub(super) activity: Activity,
+    /// Why the last attempt failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) error: Option<StepError>,
+    /// Takeovers that found an attempt of this step open, since its last result.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) takeovers: u32,
+}
+
+/// What an open step waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Activity {
+    /// A worker performs an attempt.
+    Attempt,
+    /// The next attempt begins then.
+    Retry(Timestamp),
+    /// The step sleeps until then.
+    Timer(Timestamp),
+}
+
+/// How the main list ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Ending {
+    pub(super) result: RunResult,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) error: Option<RunError>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) output: Option<Value>,
+    /// Steps of the main list that ended.
+    pub(super) ended: usize,
+}
+
+impl Run {
+    /// A run that nobody has carried yet.
+    pub fn new(origin: Arc<Origin>) -> Self {
+        Self {
+            origin,
+            started_at: None,
+            finished_at: None,
+            deadline: None,
+            states: BTreeMap::new(),
+            open: Vec::new(),
+            steps: Value::Object(Map::new()),
+            failure: None,
+            cancel: None,
+            ending: None,
+            takeovers: 0,
+            hold_until: None,
+            last_attempts: 0,
+        }
+    }
+
+    /// What the run was born with.
+    pub fn origin(&self) -> &Arc<Origin> {
+        &self.origin
+    }
+
+    /// Where the run is, coarsely.
+    pub fn phase(&self) -> Phase {
+        match (&self.ending, self.finished_at) {
+            (Some(ending), Some(_)) => ending.result.phase(),
+            (
+                Some(Ending {
+                    result: RunResult::Cancelled,
+                    ..
+                }),
+                None,
+            ) => Phase::Cancelling,
+            (None, _) if self.cancel.is_some() => Phase::Cancelling,
+            _ if self.started_at.is_none() => Phase::Pending,
+            _ if self.sleeps() => Phase::Sleeping,
+            _ => Phase::Running,
+        }
+    }
+
+    /// The run has ended and never changes again.
+    pub fn is_terminal(&self) -> bool {
+        self.finished_at.is_some()
+    }
+
+    /// How the main list ended; known before `finally` has run.
+    pub fn result(&self) -> Option<RunResult> {
+        self.ending.as_ref().map(|ending| ending.result)
+    }
+
+    /// The output of a run that succeeded, if its definition has one.
+    pub fn output(&self) -> Option<&Value> {
+        self.ending.as_ref()?.output.as_ref()
+    }
+
+    /// Why the run does not succeed, as soon as that is known.
+    pub fn error(&self) -> Option<&RunError> {
+        match &self.ending {
+            Some(ending) => ending.error.as_ref(),
+            None => self.failure.as_ref(),
+        }
+    }
+
+    /// When a worker first carried it.
+    pub fn started_at(&self) -> Option<Timestamp> {
+        self.started_at
+    }
+
+    /// When it ended.
+    pub fn finished_at(&self) -> Option<Timestamp> {
+        self.finished_at
+    }
+
+    /// When it times out, if its definition has a timeout.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        self.deadline
+    }
+
+    /// Only sleeps are open.
+    fn sleeps(&self) -> bool {
+        !self.open.is_empty() && self.open.iter().all(|open| matches!(open.activity, Activity::Timer(_)))
+    }
+
+    pub(super) fn open_step(&self, step: &str) -> Option<&OpenStep> {
+        self.open.iter().find(|open| &*open.step == step)
+    }
+
+    /// Steps that ended, of the list that is being run.
+    pub(super) fn ended(&self) -> usize {
+        self.states.len() - self.open.len()
+    }
+}
+
+/// The entry of a step that ended in what expressions see as `steps`.
+pub(super) fn step_view(state: StepState, attempts: u32, output: Value, error: Option<&StepError>) -> Value {
+    let mut view = Map::new();
+    view.insert("attempts".to_owned(), attempts.into());
+    view.insert("error".to_owned(), error.map_or(Value::Null, error_view));
+    view.insert("output".to_owned(), output);
+    view.insert("status".to_owned(), state.status().unwrap_or(NOT_RUN).into());
+    Value::Object(view)
+}
+
+/// The status of a step that never began.
+pub(super) const NOT_RUN: &str = "NotRun";
+
+/// The entry of a step that never began.
+pub(super) fn not_run_view() -> Value {
+    step_view(StepState::Open, 0, Value::Null, None)
+}
+
+/// What expressions see as `error`: all four fields, always.
+pub(super) fn error_view(error: &StepError) -> Value {
+    let mut view = Map::new();
+    view.insert("code".to_owned(), error.code.as_str().into());
+    view.insert("kind".to_owned(), error.kind.as_str().into());
+    view.insert("message".to_owned(), error.message.as_str().into());
+    view.insert("status".to_owned(), error.status.into());
+    Value::Object(view)
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
