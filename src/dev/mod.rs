@@ -1,1 +1,5 @@
 //! `everstep dev`: manifests on this machine, without a cluster.
+
+pub mod child;
+pub mod postgres;
+pub mod scratch;
