@@ -46,7 +46,8 @@ pub(crate) async fn status(
         "status": status,
     });
     let params = PatchParams::apply(FIELD_MANAGER).force();
-    let written = call("writing a status", || api.patch_status(&key.name, &params, &Patch::Apply(&body))).await;
+    let patch = Patch::Apply(&body);
+    let written = call("writing a status", || api.patch_status(&key.name, &params, &patch)).await;
     match written {
         Ok(object) => Ok(Applied::Written(Box::new(object))),
         Err(error) if error.code() == Some(409) => Ok(Applied::Conflict),

@@ -70,7 +70,10 @@ mod tests {
     fn pauses_double_up_to_the_limit_of_their_class() {
         let whole = |class, failures| pause(class, failures, 1.0).as_millis();
         assert_eq!([1, 2, 3, 4].map(|n| whole(Class::Object, n)), [200, 400, 800, 1600]);
-        assert_eq!([11, 12, 40, u32::MAX].map(|n| whole(Class::Object, n)), [204_800, 300_000, 300_000, 300_000]);
+        assert_eq!(
+            [11, 12, 40, u32::MAX].map(|n| whole(Class::Object, n)),
+            [204_800, 300_000, 300_000, 300_000]
+        );
         assert_eq!([4, 5, 6, 99].map(|n| whole(Class::Outage, n)), [1600, 2000, 2000, 2000]);
         assert_eq!(pause(Class::Object, 1, 0.0).as_millis(), 100, "half of it is random");
     }

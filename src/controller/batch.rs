@@ -23,7 +23,9 @@ type Answer<A> = oneshot::Sender<Result<A, Arc<store::Error>>>;
 
 impl<W, A> Clone for Batcher<W, A> {
     fn clone(&self) -> Self {
-        Self { wishes: self.wishes.clone() }
+        Self {
+            wishes: self.wishes.clone(),
+        }
     }
 }
 
@@ -36,7 +38,7 @@ where
     /// their order.
     pub(crate) fn new<F, P>(perform: P) -> (Self, impl Future<Output = ()> + Send)
     where
-        P: Fn(Vec<W>) -> F + Send + 'static,
+        P: Fn(Vec<W>) -> F + Send + Sync + 'static,
         F: Future<Output = Result<Vec<A>, store::Error>> + Send,
     {
         // As many as are reconciled at once fit; more would only wait here instead of in the queue.
@@ -92,7 +94,10 @@ where
         let wishes: Vec<W> = batch.iter().map(|(wish, _)| wish.clone()).collect();
         match perform(wishes).await {
             // Whoever asked may have gone; nobody misses that answer.
-            Ok(answers) => batch.into_iter().zip(answers).for_each(|((_, to), answer)| drop(to.send(Ok(answer)))),
+            Ok(answers) => batch
+                .into_iter()
+                .zip(answers)
+                .for_each(|((_, to), answer)| drop(to.send(Ok(answer)))),
             Err(error) if batch.len() == 1 || is_outage(&error) => {
                 let error = Arc::new(error);
                 batch.into_iter().for_each(|(_, to)| drop(to.send(Err(error.clone()))));
@@ -170,7 +175,11 @@ mod tests {
     #[tokio::test]
     async fn outage_is_answered_to_all_without_more_statements() {
         let (answers, sizes) = ask_all(90..100).await;
-        assert!(answers.iter().all(|answer| matches!(answer.as_deref_err(), Some(store::Error::Unavailable(_)))));
+        assert!(
+            answers
+                .iter()
+                .all(|answer| matches!(answer.as_deref_err(), Some(store::Error::Unavailable(_))))
+        );
         assert_eq!(sizes.len(), 1, "{sizes:?}");
     }
 

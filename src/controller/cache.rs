@@ -48,17 +48,18 @@ pub(crate) enum Change {
 impl Cache {
     /// An empty cache, filled by `scopes` watches.
     pub(crate) fn new(kind: Kind, scopes: usize) -> Self {
-        Self { kind, state: RwLock::new(State { unlisted: scopes, ..State::default() }) }
+        Self {
+            kind,
+            state: RwLock::new(State {
+                unlisted: scopes,
+                ..State::default()
+            }),
+        }
     }
 
     /// The last known object.
     pub(crate) fn get(&self, key: &Key) -> Option<Arc<DynamicObject>> {
         self.read().objects.get(key).cloned()
-    }
-
-    /// Every key.
-    pub(crate) fn keys(&self) -> Vec<Key> {
-        self.read().objects.keys().cloned().collect()
     }
 
     /// Whether every watch has completed a LIST: only then an object that is not here may be gone.
@@ -100,7 +101,10 @@ impl Cache {
     pub(crate) fn learn(&self, object: DynamicObject) {
         let key = Key::of(self.kind, &object);
         // Not there: deleted meanwhile, and the watch was faster than the answer.
-        if self.get(&key).is_some_and(|known| known.metadata.uid == object.metadata.uid) {
+        if self
+            .get(&key)
+            .is_some_and(|known| known.metadata.uid == object.metadata.uid)
+        {
             self.put(object);
         }
     }
@@ -133,7 +137,11 @@ impl Cache {
         let key = Key::of(self.kind, object);
         let mut state = self.write();
         // The name may belong to another object by now.
-        if state.objects.get(&key).is_some_and(|known| known.metadata.uid == object.metadata.uid) {
+        if state
+            .objects
+            .get(&key)
+            .is_some_and(|known| known.metadata.uid == object.metadata.uid)
+        {
             state.objects.remove(&key);
         }
         state.forget_uid(object);
@@ -179,7 +187,12 @@ impl State {
 
 /// Resource versions of one kind are numbers that grow. Where they are none, the newcomer wins.
 fn is_older(object: &DynamicObject, known: &DynamicObject) -> bool {
-    let version = |of: &DynamicObject| of.metadata.resource_version.as_deref().and_then(|rv| rv.parse::<u64>().ok());
+    let version = |of: &DynamicObject| {
+        of.metadata
+            .resource_version
+            .as_deref()
+            .and_then(|rv| rv.parse::<u64>().ok())
+    };
     object.metadata.uid == known.metadata.uid
         && matches!((version(object), version(known)), (Some(new), Some(known)) if new < known)
 }
@@ -224,7 +237,11 @@ mod tests {
         assert_eq!(apply(object("a", "1", 1, 10)), Some(Change::Look(key("a"))));
         assert_eq!(apply(object("a", "1", 1, 11)), None, "a status of ours");
         assert_eq!(apply(object("a", "1", 2, 12)), Some(Change::Look(key("a"))));
-        assert_eq!(apply(object("a", "2", 2, 13)), Some(Change::Look(key("a"))), "another object of that name");
+        assert_eq!(
+            apply(object("a", "2", 2, 13)),
+            Some(Change::Look(key("a"))),
+            "another object of that name"
+        );
         assert!(cache.has_uid("2") && !cache.has_uid("1"));
     }
 
@@ -234,7 +251,10 @@ mod tests {
         cache.apply(Event::Apply(object("a", "1", 1, 10)), None, &mut listing);
         cache.learn(object("a", "1", 1, 20));
         cache.apply(Event::Apply(object("a", "1", 1, 15)), None, &mut listing);
-        assert_eq!(cache.get(&key("a")).unwrap().metadata.resource_version.as_deref(), Some("20"));
+        assert_eq!(
+            cache.get(&key("a")).unwrap().metadata.resource_version.as_deref(),
+            Some("20")
+        );
     }
 
     #[test]
@@ -265,7 +285,10 @@ mod tests {
         cache.apply(Event::InitDone, None, &mut listing);
         assert!(cache.is_complete());
         cache.apply(Event::Init, None, &mut listing);
-        assert_eq!(cache.apply(Event::InitApply(object("b", "b", 1, 10)), None, &mut listing), None);
+        assert_eq!(
+            cache.apply(Event::InitApply(object("b", "b", 1, 10)), None, &mut listing),
+            None
+        );
         assert!(cache.has_uid("a"), "until the list is complete, nothing is missing");
         assert_eq!(cache.apply(Event::InitDone, None, &mut listing), None);
         assert!(!cache.has_uid("a") && cache.has_uid("b"));

@@ -4,8 +4,6 @@
 use std::hash::RandomState;
 use std::time::Duration;
 
-use kube::core::response::StatusDetails;
-
 use super::backoff::jitter;
 
 /// The longest one try may take.
@@ -33,17 +31,6 @@ impl CallError {
             Self::Timeout(_) => None,
             Self::Failed(_, error) => match &**error {
                 kube::Error::Api(status) => Some(status.code),
-                _ => None,
-            },
-        }
-    }
-
-    /// Which object the answer speaks of: an API server that does not know our kind answers 404 without any.
-    pub(crate) fn details(&self) -> Option<&StatusDetails> {
-        match self {
-            Self::Timeout(_) => None,
-            Self::Failed(_, error) => match &**error {
-                kube::Error::Api(status) => status.details.as_ref(),
                 _ => None,
             },
         }
@@ -101,7 +88,16 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_may_pass_is_tried_again_and_what_will_not_is_not() {
-        for (code, tries) in [(429, 3), (500, 3), (503, 3), (400, 1), (403, 1), (404, 1), (409, 1), (422, 1)] {
+        for (code, tries) in [
+            (429, 3),
+            (500, 3),
+            (503, 3),
+            (400, 1),
+            (403, 1),
+            (404, 1),
+            (409, 1),
+            (422, 1),
+        ] {
             assert_eq!(tries_for(code).await, tries, "{code}");
         }
     }

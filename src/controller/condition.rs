@@ -27,7 +27,12 @@ impl Draft {
         reason: impl Into<String>,
         message: impl Into<String>,
     ) -> Self {
-        Self { kind, status, reason: reason.into(), message: message.into() }
+        Self {
+            kind,
+            status,
+            reason: reason.into(),
+            message: message.into(),
+        }
     }
 }
 
@@ -87,8 +92,18 @@ mod tests {
     #[test]
     fn conditions_come_in_one_order_whatever_the_drafts_order() {
         let draft = |kind| Draft::new(kind, ConditionStatus::True, "X", "");
-        let a = follow(vec![draft(ConditionType::Stalled), draft(ConditionType::Accepted)], &[], 1, at(1));
-        let b = follow(vec![draft(ConditionType::Accepted), draft(ConditionType::Stalled)], &[], 1, at(1));
+        let a = follow(
+            vec![draft(ConditionType::Stalled), draft(ConditionType::Accepted)],
+            &[],
+            1,
+            at(1),
+        );
+        let b = follow(
+            vec![draft(ConditionType::Accepted), draft(ConditionType::Stalled)],
+            &[],
+            1,
+            at(1),
+        );
         assert_eq!(a, b);
     }
 

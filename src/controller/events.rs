@@ -62,7 +62,8 @@ pub(crate) async fn publish(
 ) -> Result<(), CallError> {
     let api: Api<Event> = Api::namespaced(client.clone(), &key.namespace);
     let event = event(instance, key, uid, announcement, Timestamp::now());
-    match call("creating an Event", || api.create(&PostParams::default(), &event)).await {
+    let params = PostParams::default();
+    match call("creating an Event", || api.create(&params, &event)).await {
         Ok(_) => Ok(()),
         Err(error) if error.code() == Some(409) => Ok(()),
         Err(error) => Err(error),
@@ -138,7 +139,10 @@ mod tests {
         let event = event("pod-1", &key, "u", &invalid(1), Timestamp::UNIX_EPOCH);
         assert_eq!(event.note.unwrap().len(), 1024);
         let regarding = event.regarding.unwrap();
-        assert_eq!((regarding.kind.as_deref(), regarding.uid.as_deref()), (Some("Workflow"), Some("u")));
+        assert_eq!(
+            (regarding.kind.as_deref(), regarding.uid.as_deref()),
+            (Some("Workflow"), Some("u"))
+        );
         assert_eq!(regarding.api_version.as_deref(), Some("everstep.dev/v1alpha1"));
     }
 }

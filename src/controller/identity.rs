@@ -43,5 +43,9 @@ pub(super) async fn adopt(shared: &Shared, shutdown: &CancellationToken) -> Resu
 
 async fn try_adopt(shared: &Shared) -> Result<(), Error> {
     let cluster = cluster_id(&shared.client).await?;
-    shared.store.adopt_cluster(&cluster, &shared.options.install).await.map_err(|error| Error::Store(Arc::new(error)))
+    shared
+        .store
+        .adopt_cluster(&cluster, &shared.options.install)
+        .await
+        .map_err(|error| Error::Store(Arc::new(error)))
 }

@@ -34,7 +34,11 @@ pub(crate) struct Key {
 
 impl Key {
     pub(crate) fn new(kind: Kind, namespace: &str, name: &str) -> Self {
-        Self { kind, namespace: namespace.into(), name: name.into() }
+        Self {
+            kind,
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
 
     /// The key of an object as the API server gave it: name and namespace are always there.

@@ -53,7 +53,7 @@ pub use self::call::CallError;
 pub use self::identity::cluster_id;
 
 /// What a controller works with.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Context {
     /// The API server. The client's own retries are to be off ([`kube::Config::default_retry`]).
     pub client: Client,
@@ -169,7 +169,9 @@ impl Controller {
     /// A controller that has not begun.
     #[must_use]
     pub fn new(context: Context) -> Self {
-        Self { shared: Arc::new(Shared::new(context)) }
+        Self {
+            shared: Arc::new(Shared::new(context)),
+        }
     }
 
     /// Whether an object with this UID is among the Workflows that the watches show; none while they do not show all.
@@ -194,9 +196,15 @@ impl Controller {
         let scopes = shared.scopes();
         let watches = [Kind::Workflow, Kind::Connection].into_iter().flat_map(|kind| {
             let shutdown = &shutdown;
-            scopes.iter().map(move |scope| watch::watch(shared, kind, scope.as_deref(), shutdown))
+            scopes
+                .iter()
+                .map(move |scope| watch::watch(shared, kind, scope.as_deref(), shutdown))
         });
-        tokio::join!(join_all(watches), wake::wake(shared, &shutdown), reconcile::carry(shared, &shutdown));
+        tokio::join!(
+            join_all(watches),
+            wake::wake(shared, &shutdown),
+            reconcile::carry(shared, &shutdown)
+        );
         batchers.abort();
         // Aborted by us; a panic in it would be a defect, and the reconciles have reported their lost answers.
         drop(batchers.await);
@@ -206,7 +214,12 @@ impl Controller {
 
 impl Shared {
     fn new(context: Context) -> Self {
-        let Context { client, store, deleted, options } = context;
+        let Context {
+            client,
+            store,
+            deleted,
+            options,
+        } = context;
         let scopes = options.namespaces.as_ref().map_or(1, Vec::len);
         let (facts, facts_loop) = Batcher::new({
             let store = store.clone();
@@ -275,7 +288,10 @@ impl Shared {
     }
 
     fn is_in_scope(&self, namespace: &str) -> bool {
-        self.options.namespaces.as_ref().is_none_or(|ours| ours.iter().any(|ours| ours == namespace))
+        self.options
+            .namespaces
+            .as_ref()
+            .is_none_or(|ours| ours.iter().any(|ours| ours == namespace))
     }
 
     fn cache(&self, kind: Kind) -> &Cache {
@@ -292,11 +308,18 @@ impl Shared {
     }
 
     fn written_at(&self, key: &Key) -> Option<Timestamp> {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied()
+        self.written
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(key)
+            .copied()
     }
 
     fn note_written(&self, key: &Key, at: Timestamp) {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), at);
+        self.written
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key.clone(), at);
     }
 
     /// The object is gone: nothing about it is remembered.

@@ -28,9 +28,16 @@ struct State<K> {
 
 impl<K: Clone + Ord + Hash> Queue<K> {
     pub(crate) fn new() -> Self {
-        let state =
-            State { order: BTreeSet::new(), at: HashMap::new(), running: HashSet::new(), again: HashMap::new() };
-        Self { state: Mutex::new(state), earlier: Notify::new() }
+        let state = State {
+            order: BTreeSet::new(),
+            at: HashMap::new(),
+            running: HashSet::new(),
+            again: HashMap::new(),
+        };
+        Self {
+            state: Mutex::new(state),
+            earlier: Notify::new(),
+        }
     }
 
     /// Wants `key` at `at`, or earlier when an earlier wish is there already.
@@ -97,7 +104,9 @@ impl<K: Clone + Ord + Hash> State<K> {
 
     /// A key that is due at `now`, or else when the first one will be.
     fn take(&mut self, now: Instant) -> Result<K, Option<Instant>> {
-        let Some((at, key)) = self.order.pop_first() else { return Err(None) };
+        let Some((at, key)) = self.order.pop_first() else {
+            return Err(None);
+        };
         if at > now {
             self.order.insert((at, key));
             return Err(Some(at));
@@ -142,7 +151,10 @@ mod tests {
         queue.done(&"a");
         assert_eq!(queue.next().await, "a");
         queue.done(&"a");
-        assert!(tokio::time::timeout(100 * SECOND, queue.next()).await.is_err(), "the later wish was merged");
+        assert!(
+            tokio::time::timeout(100 * SECOND, queue.next()).await.is_err(),
+            "the later wish was merged"
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -30,7 +30,9 @@ pub(super) async fn carry(shared: &Arc<Shared>, shutdown: &CancellationToken) {
             key = shared.queue.next() => key,
         };
         // The semaphore is never closed.
-        let Ok(slot) = slots.clone().acquire_owned().await else { break };
+        let Ok(slot) = slots.clone().acquire_owned().await else {
+            break;
+        };
         let (shared, failures) = (shared.clone(), failures.clone());
         running.spawn(async move {
             let result = caught(&shared, &key).await;
@@ -56,11 +58,14 @@ async fn caught(shared: &Shared, key: &Key) -> Result<Next, Error> {
             Kind::Connection => connection::reconcile(shared, key).await,
         }
     };
-    AssertUnwindSafe(reconcile).catch_unwind().await.unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-        Err(Error::Panicked(text.unwrap_or_default()))
-    })
+    AssertUnwindSafe(reconcile)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+            Err(Error::Panicked(text.unwrap_or_default()))
+        })
 }
 
 /// When the object comes back by itself.
@@ -69,7 +74,12 @@ fn settle(shared: &Shared, key: &Key, result: Result<Next, Error>, failures: &Mu
     match result {
         Ok(Next::Resync) => {
             failures.succeeded(key);
-            Some(shared.options.resync.mul_f64(0.8 + 0.4 * jitter(&RandomState::new(), key)))
+            Some(
+                shared
+                    .options
+                    .resync
+                    .mul_f64(0.8 + 0.4 * jitter(&RandomState::new(), key)),
+            )
         }
         Ok(Next::After(pause)) => {
             failures.succeeded(key);

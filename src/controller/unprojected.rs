@@ -27,7 +27,10 @@ impl Unprojected {
 
     /// What is to be marked once the object's status shows facts that are read from now on.
     pub(crate) fn of(&self, key: &Key) -> Vec<(Uuid, i32)> {
-        self.lock().get(key).map(|runs| runs.iter().map(|(run, seq)| (*run, *seq)).collect()).unwrap_or_default()
+        self.lock()
+            .get(key)
+            .map(|runs| runs.iter().map(|(run, seq)| (*run, *seq)).collect())
+            .unwrap_or_default()
     }
 
     /// These were marked; what changed meanwhile stays.

@@ -12,10 +12,18 @@ use crate::api::v1alpha1::ConnectionStatus;
 
 /// Brings the status of one Connection up to date.
 pub(super) async fn reconcile(shared: &Shared, key: &Key) -> Result<Next, Error> {
-    let Some(object) = shared.connections.get(key) else { return Ok(Next::Forget) };
-    let Some(uid) = object.metadata.uid.clone() else { return Ok(Next::Forget) };
+    let Some(object) = shared.connections.get(key) else {
+        return Ok(Next::Forget);
+    };
+    let Some(uid) = object.metadata.uid.clone() else {
+        return Ok(Next::Forget);
+    };
     let generation = object.metadata.generation.unwrap_or_default();
-    let before = object.data.get("status").cloned().and_then(|status| serde_json::from_value(status).ok());
+    let before = object
+        .data
+        .get("status")
+        .cloned()
+        .and_then(|status| serde_json::from_value(status).ok());
     let before: ConnectionStatus = before.unwrap_or_default();
     // Without the database nothing new is known, and the old status stays.
     let finding = shared.findings.ask(uid).await?;

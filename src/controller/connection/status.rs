@@ -22,10 +22,19 @@ pub(crate) fn of(
     let draft = match finding.filter(|finding| finding.generation == generation) {
         None => {
             let message = "no worker has tried this Connection yet; a step that names it does";
-            Draft::new(ConditionType::Ready, ConditionStatus::Unknown, reason::NOT_CHECKED, message)
+            Draft::new(
+                ConditionType::Ready,
+                ConditionStatus::Unknown,
+                reason::NOT_CHECKED,
+                message,
+            )
         }
         Some(finding) => {
-            let status = if finding.ready { ConditionStatus::True } else { ConditionStatus::False };
+            let status = if finding.ready {
+                ConditionStatus::True
+            } else {
+                ConditionStatus::False
+            };
             Draft::new(ConditionType::Ready, status, &*finding.reason, &*finding.message)
         }
     };
@@ -70,8 +79,16 @@ mod tests {
     }
 
     fn ready(finding: Option<&Finding>) -> (ConditionStatus, String) {
-        let status = of(&ConnectionStatus::default(), 2, &json!({"postgres": {}}), finding, at(9));
-        let [condition] = &status.conditions[..] else { panic!("{status:?}") };
+        let status = of(
+            &ConnectionStatus::default(),
+            2,
+            &json!({"postgres": {}}),
+            finding,
+            at(9),
+        );
+        let [condition] = &status.conditions[..] else {
+            panic!("{status:?}")
+        };
         assert_eq!(condition.kind, ConditionType::Ready);
         (condition.status, condition.reason.clone())
     }
@@ -79,9 +96,18 @@ mod tests {
     #[test]
     fn ready_says_what_the_last_worker_found_of_this_generation() {
         assert_eq!(ready(None), (ConditionStatus::Unknown, "NotChecked".to_owned()));
-        assert_eq!(ready(Some(&finding(1, true))), (ConditionStatus::Unknown, "NotChecked".to_owned()));
-        assert_eq!(ready(Some(&finding(2, true))), (ConditionStatus::True, "Connected".to_owned()));
-        assert_eq!(ready(Some(&finding(2, false))), (ConditionStatus::False, "AuthenticationFailed".to_owned()));
+        assert_eq!(
+            ready(Some(&finding(1, true))),
+            (ConditionStatus::Unknown, "NotChecked".to_owned())
+        );
+        assert_eq!(
+            ready(Some(&finding(2, true))),
+            (ConditionStatus::True, "Connected".to_owned())
+        );
+        assert_eq!(
+            ready(Some(&finding(2, false))),
+            (ConditionStatus::False, "AuthenticationFailed".to_owned())
+        );
     }
 
     #[test]

@@ -43,7 +43,11 @@ fn moved(before: Option<&RunStatus>, run: &RunStatus) -> Option<Announcement> {
 fn told(run: &RunStatus) -> Announcement {
     let id = &run.id;
     let why = run.error.as_ref().map_or_else(String::new, |error| {
-        let step = error.step.as_ref().map(|step| format!("step {step}: ")).unwrap_or_default();
+        let step = error
+            .step
+            .as_ref()
+            .map(|step| format!("step {step}: "))
+            .unwrap_or_default();
         format!(": {step}{}: {}", error.code, error.message)
     });
     let (severity, reason, note) = match run.phase {
@@ -60,7 +64,12 @@ fn told(run: &RunStatus) -> Announcement {
         | Phase::Cancelling
         | Phase::Compensating => (Severity::Normal, "Started", format!("run {id} started")),
     };
-    Announcement { severity, reason, note, about: id.clone() }
+    Announcement {
+        severity,
+        reason,
+        note,
+        about: id.clone(),
+    }
 }
 
 #[cfg(test)]
@@ -79,7 +88,10 @@ mod tests {
         let fresh = WorkflowStatus::default();
         assert_eq!(reasons(&fresh, &seen(engine::Phase::Running)), ["Started"]);
         assert!(reasons(&seen(engine::Phase::Running), &seen(engine::Phase::Sleeping)).is_empty());
-        assert_eq!(reasons(&seen(engine::Phase::Sleeping), &seen(engine::Phase::Succeeded)), ["Finished"]);
+        assert_eq!(
+            reasons(&seen(engine::Phase::Sleeping), &seen(engine::Phase::Succeeded)),
+            ["Finished"]
+        );
         assert!(reasons(&seen(engine::Phase::Failed), &seen(engine::Phase::Failed)).is_empty());
         for (phase, reason) in [
             (engine::Phase::Succeeded, "Finished"),
@@ -87,7 +99,11 @@ mod tests {
             (engine::Phase::Cancelled, "Cancelled"),
             (engine::Phase::TimedOut, "TimedOut"),
         ] {
-            assert_eq!(reasons(&fresh, &seen(phase)), [reason], "a short run is told once, by its end");
+            assert_eq!(
+                reasons(&fresh, &seen(phase)),
+                [reason],
+                "a short run is told once, by its end"
+            );
         }
     }
 
@@ -109,6 +125,9 @@ mod tests {
             condition.observed_generation = Some(2);
         }
         assert_eq!(reasons(&first, &second), ["InvalidSpec"]);
-        assert_ne!(transitions(&fresh, &first)[0].about, transitions(&first, &second)[0].about);
+        assert_ne!(
+            transitions(&fresh, &first)[0].about,
+            transitions(&first, &second)[0].about
+        );
     }
 }

@@ -48,7 +48,11 @@ pub(crate) fn run(name: &str, phase: Phase) -> RunFacts {
 
 /// Facts with that one run, of the wished start.
 pub(crate) fn facts(run: &RunFacts) -> Facts {
-    Facts { run: Some(run.clone()), wished: Some(run.clone()), ..no_facts() }
+    Facts {
+        run: Some(run.clone()),
+        wished: Some(run.clone()),
+        ..no_facts()
+    }
 }
 
 pub(crate) fn no_facts() -> Facts {
@@ -70,7 +74,9 @@ pub(crate) fn intent() -> Intent {
     Intent {
         revision: REVISION.to_owned(),
         body: "{}".to_owned(),
-        start: Start::OnApply { start_key: format!("uid/u/{REVISION}") },
+        start: Start::OnApply {
+            start_key: format!("uid/u/{REVISION}"),
+        },
         readiness: Readiness::Completed,
         retention: Retention::default(),
     }
@@ -78,11 +84,19 @@ pub(crate) fn intent() -> Intent {
 
 /// The first status of an accepted object with that run.
 pub(crate) fn accepted(run: &RunFacts, now: Timestamp) -> WorkflowStatus {
-    of(&WorkflowStatus::default(), 1, Known::Accepted(&intent(), &facts(run)), now)
+    of(
+        &WorkflowStatus::default(),
+        1,
+        Known::Accepted(&intent(), &facts(run)),
+        now,
+    )
 }
 
 /// The first status of an object that cannot be run.
 pub(crate) fn invalid() -> WorkflowStatus {
-    let violation = Violation { path: "spec.steps[0]".to_owned(), message: "wrong".to_owned() };
+    let violation = Violation {
+        path: "spec.steps[0]".to_owned(),
+        message: "wrong".to_owned(),
+    };
     of(&WorkflowStatus::default(), 1, Known::Invalid(&[violation], None), at(1))
 }

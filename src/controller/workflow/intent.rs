@@ -10,15 +10,13 @@ use serde_json::{Map, Value};
 use crate::engine::{self, BODY_FIELDS, Definition, Violation};
 use crate::store;
 
-/// Fields that the schema knows and this release does not.
-const LATER: [&str; 10] = [
-    "onFailure",
+/// Fields around the definition that the schema knows and this release does not.
+const LATER: [&str; 8] = [
     "concurrency",
     "schedules",
     "startingDeadline",
     "missed",
     "maxCatchUp",
-    "blocks",
     "deletionPolicy",
     "suspend",
     "idempotencyKey",
@@ -97,10 +95,22 @@ pub fn of(uid: &str, spec: &Value) -> Result<Intent, Vec<Violation>> {
     let revision = engine::revision(&body);
     let start = match on_demand {
         true => Start::OnDemand,
-        false => Start::OnApply { start_key: format!("uid/{uid}/{revision}") },
+        false => Start::OnApply {
+            start_key: format!("uid/{uid}/{revision}"),
+        },
     };
-    let readiness = if accepted { Readiness::Accepted } else { Readiness::Completed };
-    Ok(Intent { revision, body: body.to_string(), start, readiness, retention })
+    let readiness = if accepted {
+        Readiness::Accepted
+    } else {
+        Readiness::Completed
+    };
+    Ok(Intent {
+        revision,
+        body: body.to_string(),
+        start,
+        readiness,
+        retention,
+    })
 }
 
 /// The fields that define the work, as the user wrote them.
@@ -116,7 +126,10 @@ fn unsupported(spec: &Map<String, Value>) -> Vec<Violation> {
         if LATER.contains(&field) {
             violations.push(violation(&path, "not supported yet; remove it"));
         } else if field == "onChange" && value != "Finish" {
-            violations.push(violation(&path, "only `Finish` is supported yet; write that, or remove it"));
+            violations.push(violation(
+                &path,
+                "only `Finish` is supported yet; write that, or remove it",
+            ));
         } else if !AROUND.contains(&field) && !BODY_FIELDS.contains(&field) {
             violations.push(violation(&path, "unknown field"));
         }
@@ -126,7 +139,9 @@ fn unsupported(spec: &Map<String, Value>) -> Vec<Violation> {
 
 /// Fields that say something: an explicit null is what Kubernetes makes of an absent one.
 fn present(spec: &Map<String, Value>) -> impl Iterator<Item = (&str, &Value)> {
-    spec.iter().filter(|(_, value)| !value.is_null()).map(|(field, value)| (field.as_str(), value))
+    spec.iter()
+        .filter(|(_, value)| !value.is_null())
+        .map(|(field, value)| (field.as_str(), value))
 }
 
 fn choice<'a>(
@@ -138,16 +153,24 @@ fn choice<'a>(
     let value = spec.get(field).filter(|value| !value.is_null())?;
     let chosen = value.as_str().filter(|chosen| allowed.contains(chosen));
     if chosen.is_none() {
-        violations.push(violation(&format!("spec.{field}"), &format!("must be one of {}", allowed.join(", "))));
+        violations.push(violation(
+            &format!("spec.{field}"),
+            &format!("must be one of {}", allowed.join(", ")),
+        ));
     }
     chosen
 }
 
 fn retention(spec: &Map<String, Value>, violations: &mut Vec<Violation>) -> store::Retention {
     let mut retention = store::Retention::default();
-    let Some(given) = spec.get("retention").filter(|given| !given.is_null()) else { return retention };
+    let Some(given) = spec.get("retention").filter(|given| !given.is_null()) else {
+        return retention;
+    };
     let Some(given) = given.as_object() else {
-        violations.push(violation("spec.retention", "must be an object with `succeeded` and `failed`"));
+        violations.push(violation(
+            "spec.retention",
+            "must be an object with `succeeded` and `failed`",
+        ));
         return retention;
     };
     for (field, value) in present(given) {
@@ -167,7 +190,10 @@ fn retention(spec: &Map<String, Value>, violations: &mut Vec<Violation>) -> stor
 }
 
 fn violation(path: &str, message: &str) -> Violation {
-    Violation { path: path.to_owned(), message: message.to_owned() }
+    Violation {
+        path: path.to_owned(),
+        message: message.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -187,13 +213,22 @@ mod tests {
     }
 
     fn paths(spec: &Value) -> Vec<String> {
-        of("u", spec).unwrap_err().into_iter().map(|violation| violation.path).collect()
+        of("u", spec)
+            .unwrap_err()
+            .into_iter()
+            .map(|violation| violation.path)
+            .collect()
     }
 
     #[test]
     fn smallest_workflow_starts_on_apply_and_is_ready_when_completed() {
         let intent = of("u-1", &hello()).unwrap();
-        assert_eq!(intent.start, Start::OnApply { start_key: format!("uid/u-1/{}", intent.revision) });
+        assert_eq!(
+            intent.start,
+            Start::OnApply {
+                start_key: format!("uid/u-1/{}", intent.revision)
+            }
+        );
         assert_eq!(intent.readiness, Readiness::Completed);
         assert_eq!(intent.retention, store::Retention::default());
         assert_eq!(intent.revision.len(), 16);
@@ -214,7 +249,11 @@ mod tests {
         ] {
             assert_eq!(revision(&with(field, value)), hello, "{field}");
         }
-        for (field, value) in [("input", json!({"a": 1})), ("timeout", json!("7d")), ("output", json!({"b": 2}))] {
+        for (field, value) in [
+            ("input", json!({"a": 1})),
+            ("timeout", json!("7d")),
+            ("output", json!({"b": 2})),
+        ] {
             assert_ne!(revision(&with(field, value)), hello, "{field}");
         }
     }
@@ -223,18 +262,37 @@ mod tests {
     fn field_that_is_not_supported_yet_is_refused_and_never_ignored() {
         for field in LATER {
             let violations = of("u", &with(field, json!("x"))).unwrap_err();
-            let [violation] = &violations[..] else { panic!("{field}: {violations:?}") };
+            let [violation] = &violations[..] else {
+                panic!("{field}: {violations:?}")
+            };
             assert_eq!(violation.path, format!("spec.{field}"));
             assert!(violation.message.contains("not supported yet"), "{violation}");
         }
-        assert!(of("u", &with("onChange", json!("Adopt"))).unwrap_err()[0].message.contains("Finish"));
+        for (field, value) in [("blocks", json!({"b": {"steps": []}})), ("onFailure", json!("Pause"))] {
+            let violations = of("u", &with(field, value)).unwrap_err();
+            assert!(
+                violations.iter().any(|v| v.message.contains("not supported yet")),
+                "{violations:?}"
+            );
+        }
+        assert!(
+            of("u", &with("onChange", json!("Adopt"))).unwrap_err()[0]
+                .message
+                .contains("Finish")
+        );
         assert_eq!(paths(&with("colour", json!("red"))), ["spec.colour"]);
     }
 
     #[test]
     fn every_field_of_the_schema_is_supported_or_refused() {
         let crd = <crate::api::v1alpha1::Workflow as kube::CustomResourceExt>::crd();
-        let schema = crd.spec.versions[0].schema.as_ref().unwrap().open_api_v3_schema.as_ref().unwrap();
+        let schema = crd.spec.versions[0]
+            .schema
+            .as_ref()
+            .unwrap()
+            .open_api_v3_schema
+            .as_ref()
+            .unwrap();
         let spec = &schema.properties.as_ref().unwrap()["spec"];
         for field in spec.properties.as_ref().unwrap().keys() {
             let known = [&LATER[..], &AROUND[..], &BODY_FIELDS[..]].concat();
@@ -277,7 +335,14 @@ mod tests {
 
     #[test]
     fn spec_of_any_shape_is_an_answer_and_no_panic() {
-        for spec in [json!(null), json!(1), json!([]), json!({}), json!({"steps": 1}), json!({"retention": [], "start": {}})] {
+        for spec in [
+            json!(null),
+            json!(1),
+            json!([]),
+            json!({}),
+            json!({"steps": 1}),
+            json!({"retention": [], "start": {}}),
+        ] {
             assert!(of("u", &spec).is_err(), "{spec}");
         }
     }

@@ -45,7 +45,9 @@ enum Answer {
 
 /// Brings one Workflow nearer to what it asks for.
 pub(super) async fn reconcile(shared: &Shared, key: &Key) -> Result<Next, Error> {
-    let Some(seen) = shared.workflows.get(key).and_then(Seen::of) else { return Ok(Next::Forget) };
+    let Some(seen) = shared.workflows.get(key).and_then(Seen::of) else {
+        return Ok(Next::Forget);
+    };
     // Before the facts are read, so that they are at least as new.
     let changed = shared.unprojected.of(key);
     let intent = intent::of(&seen.uid, seen.object.data.get("spec").unwrap_or(&Value::Null));
@@ -69,7 +71,9 @@ pub(super) async fn reconcile(shared: &Shared, key: &Key) -> Result<Next, Error>
     };
     let next = project(shared, key, &seen, known(&intent, &facts)).await?;
     if next.is_settled() {
-        shared.projected(key, changed, facts.run.iter().chain(&facts.wished)).await?;
+        shared
+            .projected(key, changed, facts.run.iter().chain(&facts.wished))
+            .await?;
     }
     Ok(next)
 }
@@ -84,7 +88,11 @@ fn known<'a>(intent: &'a Result<Intent, Vec<Violation>>, facts: &'a Facts) -> Kn
 /// Hands in what the object asks for, unless the database knows it already.
 async fn submit(shared: &Shared, key: &Key, seen: &Seen, intent: &Intent) -> Result<Answer, Arc<store::Error>> {
     // Nobody has looked at the object yet, so it is news: a question less.
-    if seen.status.observed_generation.is_some_and(|generation| generation >= 0) {
+    if seen
+        .status
+        .observed_generation
+        .is_some_and(|generation| generation >= 0)
+    {
         let facts = facts(shared, key, &seen.uid, Some(intent)).await?;
         match wants(intent, seen.generation, &facts) {
             Wants::Nothing => return Ok(Answer::facts(facts)),
@@ -115,7 +123,9 @@ enum Wants {
 }
 
 fn wants(intent: &Intent, generation: i64, facts: &Facts) -> Wants {
-    let Some(owner) = &facts.owner else { return Wants::Submission };
+    let Some(owner) = &facts.owner else {
+        return Wants::Submission;
+    };
     if owner.generation > generation {
         return Wants::NewerObject;
     }
@@ -149,12 +159,7 @@ fn submission(key: &Key, seen: &Seen, intent: &Intent) -> Submission {
     }
 }
 
-async fn facts(
-    shared: &Shared,
-    key: &Key,
-    uid: &str,
-    intent: Option<&Intent>,
-) -> Result<Facts, Arc<store::Error>> {
+async fn facts(shared: &Shared, key: &Key, uid: &str, intent: Option<&Intent>) -> Result<Facts, Arc<store::Error>> {
     let of = FactsOf {
         uid: uid.to_owned(),
         namespace: key.namespace.to_string(),
@@ -205,8 +210,17 @@ impl Seen {
         let uid = object.metadata.uid.clone()?;
         let generation = object.metadata.generation.unwrap_or_default();
         // A status that does not parse was not written by us: it is written anew.
-        let status = object.data.get("status").cloned().and_then(|status| serde_json::from_value(status).ok());
-        Some(Self { uid, generation, status: status.unwrap_or_default(), object })
+        let status = object
+            .data
+            .get("status")
+            .cloned()
+            .and_then(|status| serde_json::from_value(status).ok());
+        Some(Self {
+            uid,
+            generation,
+            status: status.unwrap_or_default(),
+            object,
+        })
     }
 }
 
@@ -231,17 +245,71 @@ mod tests {
     #[test]
     fn converged_object_wants_nothing_and_every_difference_wants_something() {
         let ended = facts_of(&run("r", Phase::Succeeded));
-        let live = Facts { run: Some(run("old", Phase::Running)), ..no_facts() };
+        let live = Facts {
+            run: Some(run("old", Phase::Running)),
+            ..no_facts()
+        };
         let here = owner(2, REVISION);
         let table = [
             ("never seen", no_facts(), Wants::Submission),
-            ("converged", Facts { owner: here.clone(), ..ended.clone() }, Wants::Nothing),
-            ("new generation", Facts { owner: owner(1, REVISION), ..ended.clone() }, Wants::Submission),
-            ("old news", Facts { owner: owner(3, REVISION), ..ended.clone() }, Wants::NewerObject),
-            ("waits for the earlier run", Facts { owner: here.clone(), ..live }, Wants::Nothing),
-            ("the earlier run has ended", Facts { owner: here.clone(), ..no_facts() }, Wants::Submission),
-            ("retired", Facts { owner: here.clone(), retired: true, ..no_facts() }, Wants::Nothing),
-            ("row vanished", Facts { owner: here, run_row_missing: true, ..ended }, Wants::Submission),
+            (
+                "converged",
+                Facts {
+                    owner: here.clone(),
+                    ..ended.clone()
+                },
+                Wants::Nothing,
+            ),
+            (
+                "new generation",
+                Facts {
+                    owner: owner(1, REVISION),
+                    ..ended.clone()
+                },
+                Wants::Submission,
+            ),
+            (
+                "old news",
+                Facts {
+                    owner: owner(3, REVISION),
+                    ..ended.clone()
+                },
+                Wants::NewerObject,
+            ),
+            (
+                "waits for the earlier run",
+                Facts {
+                    owner: here.clone(),
+                    ..live
+                },
+                Wants::Nothing,
+            ),
+            (
+                "the earlier run has ended",
+                Facts {
+                    owner: here.clone(),
+                    ..no_facts()
+                },
+                Wants::Submission,
+            ),
+            (
+                "retired",
+                Facts {
+                    owner: here.clone(),
+                    retired: true,
+                    ..no_facts()
+                },
+                Wants::Nothing,
+            ),
+            (
+                "row vanished",
+                Facts {
+                    owner: here,
+                    run_row_missing: true,
+                    ..ended
+                },
+                Wants::Submission,
+            ),
         ];
         for (name, facts, expected) in table {
             assert_eq!(wants(&intent(), 2, &facts), expected, "{name}");
@@ -250,8 +318,14 @@ mod tests {
 
     #[test]
     fn definition_on_demand_wants_no_run() {
-        let intent = Intent { start: intent::Start::OnDemand, ..intent() };
-        let facts = Facts { owner: owner(2, REVISION), ..no_facts() };
+        let intent = Intent {
+            start: intent::Start::OnDemand,
+            ..intent()
+        };
+        let facts = Facts {
+            owner: owner(2, REVISION),
+            ..no_facts()
+        };
         assert_eq!(wants(&intent, 2, &facts), Wants::Nothing);
     }
 }

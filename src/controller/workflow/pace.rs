@@ -106,14 +106,21 @@ mod tests {
         assert_eq!(when(&fresh, &running, Some(at(10)), None, at(10)), When::At(look));
         assert_eq!(when(&fresh, &running, Some(at(10)), None, look), When::Now);
         let ended = accepted(&run("r", engine::Phase::Succeeded), at(10));
-        assert_eq!(when(&fresh, &ended, None, None, at(10)), When::Now, "it has ended: one write says it all");
+        assert_eq!(
+            when(&fresh, &ended, None, None, at(10)),
+            When::Now,
+            "it has ended: one write says it all"
+        );
     }
 
     #[test]
     fn next_run_of_an_object_waits_as_the_first_did() {
         let before = accepted(&run("old", engine::Phase::Succeeded), at(1));
         let next = accepted(&run("new", engine::Phase::Running), at(10));
-        assert!(matches!(when(&before, &next, Some(at(10)), Some(at(1)), at(10)), When::At(_)));
+        assert!(matches!(
+            when(&before, &next, Some(at(10)), Some(at(1)), at(10)),
+            When::At(_)
+        ));
     }
 
     #[test]

@@ -61,15 +61,20 @@ pub(crate) fn of(before: &WorkflowStatus, generation: i64, known: Known<'_>, now
 /// Whether this generation was judged, so that an outage has nothing to say about it.
 fn is_accepted(before: &WorkflowStatus, generation: i64) -> bool {
     before.observed_generation == Some(generation)
-        && before.conditions.iter().any(|condition| condition.kind == Accepted && condition.status != Unknown)
+        && before
+            .conditions
+            .iter()
+            .any(|condition| condition.kind == Accepted && condition.status != Unknown)
 }
 
 /// The run that the status is about: the one that goes on, or the one of this revision; on demand the last one.
 pub(crate) fn current_run<'a>(start: &Start, facts: &'a Facts) -> Option<&'a RunFacts> {
     match start {
-        Start::OnApply { .. } => {
-            facts.run.as_ref().filter(|run| !run.phase.is_terminal()).or(facts.wished.as_ref())
-        }
+        Start::OnApply { .. } => facts
+            .run
+            .as_ref()
+            .filter(|run| !run.phase.is_terminal())
+            .or(facts.wished.as_ref()),
         Start::OnDemand => facts.run.as_ref(),
     }
 }
@@ -80,10 +85,16 @@ fn shown(intent: Option<&Intent>, facts: &Facts, before: &WorkflowStatus) -> Wor
         Some(intent) => current_run(&intent.start, facts),
         None => facts.run.as_ref(),
     };
-    let counts =
-        Counts { active: facts.active, stuck: facts.stuck, succeeded: facts.succeeded, failed: facts.failed };
+    let counts = Counts {
+        active: facts.active,
+        stuck: facts.stuck,
+        succeeded: facts.succeeded,
+        failed: facts.failed,
+    };
     WorkflowStatus {
-        revision: intent.map(|intent| intent.revision.clone()).or_else(|| before.revision.clone()),
+        revision: intent
+            .map(|intent| intent.revision.clone())
+            .or_else(|| before.revision.clone()),
         sequence: run.map(|run| run.summary_seq.into()),
         run: run.map(run_status),
         counts: Some(counts),
@@ -103,12 +114,16 @@ fn run_status(run: &RunFacts) -> RunStatus {
         waiting_for: text(summary.and_then(|summary| summary.waiting_for.as_ref()), 512),
         progress: text(summary.map(|summary| &summary.progress), 32),
         attempts: summary.map(|summary| summary.attempts.into()),
-        error: summary.and_then(|summary| summary.error.as_ref()).map(|error| RunError {
-            step: text(error.step.as_ref(), 256),
-            code: cut(&error.code, 64).to_owned(),
-            message: cut(&error.message, 1024).to_owned(),
-        }),
-        output: summary.and_then(|summary| summary.output.clone()).filter(|output| !output.is_null()),
+        error: summary
+            .and_then(|summary| summary.error.as_ref())
+            .map(|error| RunError {
+                step: text(error.step.as_ref(), 256),
+                code: cut(&error.code, 64).to_owned(),
+                message: cut(&error.message, 1024).to_owned(),
+            }),
+        output: summary
+            .and_then(|summary| summary.output.clone())
+            .filter(|output| !output.is_null()),
         output_omitted: summary.is_some_and(|summary| summary.output_omitted).then_some(true),
     }
 }
@@ -140,8 +155,9 @@ fn invalid(violations: &[Violation]) -> Vec<Draft> {
 /// The first ten, and how many more.
 pub(crate) fn violations_message(violations: &[Violation]) -> String {
     let named = violations.iter().take(NAMED_VIOLATIONS);
-    let mut lines: Vec<String> =
-        named.map(|violation| cut(&violation.to_string(), MAX_VIOLATION).to_owned()).collect();
+    let mut lines: Vec<String> = named
+        .map(|violation| cut(&violation.to_string(), MAX_VIOLATION).to_owned())
+        .collect();
     match violations.len().saturating_sub(NAMED_VIOLATIONS) {
         0 => {}
         more => lines.push(format!("and {more} more")),
@@ -175,10 +191,9 @@ fn registered(last: Option<&RunFacts>) -> Vec<Draft> {
         let status = match run.phase {
             engine::Phase::Succeeded => True,
             engine::Phase::Failed | engine::Phase::Cancelled | engine::Phase::TimedOut => False,
-            engine::Phase::Pending
-            | engine::Phase::Running
-            | engine::Phase::Sleeping
-            | engine::Phase::Cancelling => Unknown,
+            engine::Phase::Pending | engine::Phase::Running | engine::Phase::Sleeping | engine::Phase::Cancelling => {
+                Unknown
+            }
         };
         drafts.push(Draft::new(LastRunSucceeded, status, run.phase.as_str(), why(run)));
     }
@@ -187,14 +202,23 @@ fn registered(last: Option<&RunFacts>) -> Vec<Draft> {
 
 fn ended(run: &RunFacts) -> Vec<Draft> {
     let phase = run.phase.as_str();
-    let result = if run.phase == engine::Phase::Succeeded { True } else { False };
+    let result = if run.phase == engine::Phase::Succeeded {
+        True
+    } else {
+        False
+    };
     let mut drafts = vec![
         Draft::new(Succeeded, result, phase, why(run)),
         Draft::new(Ready, result, phase, why(run)),
         Draft::new(Finished, True, phase, ""),
     ];
     if result == False {
-        drafts.push(Draft::new(Stalled, True, phase, "the run has ended; a changed spec starts another one"));
+        drafts.push(Draft::new(
+            Stalled,
+            True,
+            phase,
+            "the run has ended; a changed spec starts another one",
+        ));
     }
     drafts
 }
@@ -223,8 +247,10 @@ fn going_on(intent: &Intent, run: Option<&RunFacts>) -> Vec<Draft> {
         Readiness::Accepted => True,
         Readiness::Completed => False,
     };
-    let mut drafts =
-        vec![Draft::new(Succeeded, Unknown, phase, &*message), Draft::new(Ready, ready, phase, &*message)];
+    let mut drafts = vec![
+        Draft::new(Succeeded, Unknown, phase, &*message),
+        Draft::new(Ready, ready, phase, &*message),
+    ];
     if ready == False {
         drafts.push(Draft::new(Reconciling, True, phase, "the run goes on"));
     }
@@ -236,11 +262,17 @@ fn going_on(intent: &Intent, run: Option<&RunFacts>) -> Vec<Draft> {
 
 /// Why a run did not end well.
 pub(crate) fn why(run: &RunFacts) -> String {
-    let Some(error) = run.summary.as_ref().and_then(|summary| summary.error.as_ref()) else { return String::new() };
+    let Some(error) = run.summary.as_ref().and_then(|summary| summary.error.as_ref()) else {
+        return String::new();
+    };
     if run.phase == engine::Phase::Succeeded {
         return String::new();
     }
-    let step = error.step.as_ref().map(|step| format!("step {step}: ")).unwrap_or_default();
+    let step = error
+        .step
+        .as_ref()
+        .map(|step| format!("step {step}: "))
+        .unwrap_or_default();
     format!("{step}{}: {}", error.code, error.message)
 }
 
@@ -266,7 +298,8 @@ fn same_json(a: &Value, b: &Value) -> bool {
         (Value::Object(a), Value::Object(b)) => {
             let null = Value::Null;
             let keys = a.keys().chain(b.keys());
-            keys.into_iter().all(|key| same_json(a.get(key).unwrap_or(&null), b.get(key).unwrap_or(&null)))
+            keys.into_iter()
+                .all(|key| same_json(a.get(key).unwrap_or(&null), b.get(key).unwrap_or(&null)))
         }
         _ => a == b,
     }

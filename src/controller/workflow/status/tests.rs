@@ -17,7 +17,11 @@ fn first(known: Known<'_>) -> WorkflowStatus {
 }
 
 fn with(readiness: Readiness, start: Start) -> Intent {
-    Intent { readiness, start, ..intent() }
+    Intent {
+        readiness,
+        start,
+        ..intent()
+    }
 }
 
 #[test]
@@ -84,13 +88,19 @@ fn reconciling_and_stalled_are_only_true_and_never_together() {
 fn readiness_accepted_is_ready_while_the_run_goes_on() {
     let intent = with(Readiness::Accepted, intent().start);
     let status = first(Known::Accepted(&intent, &facts(&run("r", RunPhase::Running))));
-    assert_eq!(row(&status), "Accepted=True/Accepted Succeeded=Unknown/Running Ready=True/Running");
+    assert_eq!(
+        row(&status),
+        "Accepted=True/Accepted Succeeded=Unknown/Running Ready=True/Running"
+    );
 }
 
 #[test]
 fn health_of_a_definition_does_not_follow_its_last_run() {
     let intent = with(Readiness::Completed, Start::OnDemand);
-    assert_eq!(row(&first(Known::Accepted(&intent, &no_facts()))), "Accepted=True/Accepted Ready=True/Registered");
+    assert_eq!(
+        row(&first(Known::Accepted(&intent, &no_facts()))),
+        "Accepted=True/Accepted Ready=True/Registered"
+    );
     let mut last = facts(&run("r", RunPhase::Failed));
     last.wished = None;
     assert_eq!(
@@ -102,10 +112,16 @@ fn health_of_a_definition_does_not_follow_its_last_run() {
 #[test]
 fn invalid_spec_names_ten_violations_and_counts_the_others() {
     let violations: Vec<Violation> = (0..13)
-        .map(|n| Violation { path: format!("spec.steps[{n}]"), message: "x".repeat(5000) })
+        .map(|n| Violation {
+            path: format!("spec.steps[{n}]"),
+            message: "x".repeat(5000),
+        })
         .collect();
     let status = first(Known::Invalid(&violations, None));
-    assert_eq!(row(&status), "Accepted=False/InvalidSpec Ready=False/InvalidSpec Stalled=True/InvalidSpec");
+    assert_eq!(
+        row(&status),
+        "Accepted=False/InvalidSpec Ready=False/InvalidSpec Stalled=True/InvalidSpec"
+    );
     let message = &get(&status.conditions, Accepted).unwrap().message;
     assert!(message.len() <= 4096);
     assert!(message.starts_with("spec.steps[0]: x") && message.contains("\nspec.steps[9]: x"));
@@ -121,28 +137,45 @@ fn outage_is_shown_by_what_was_not_accepted_yet_and_by_nothing_else() {
         "Accepted=Unknown/StoreUnavailable Ready=Unknown/StoreUnavailable Reconciling=True/StoreUnavailable"
     );
     let before = accepted(&run("r", RunPhase::Running), at(1));
-    assert_eq!(of(&before, 1, known, at(20)), before, "an accepted object keeps its status");
+    assert_eq!(
+        of(&before, 1, known, at(20)),
+        before,
+        "an accepted object keeps its status"
+    );
     let edited = of(&before, 2, known, at(20));
     assert!(row(&edited).starts_with("Accepted=Unknown/StoreUnavailable"));
-    assert_eq!(edited.run, before.run, "what was known of the run is still the best we know");
+    assert_eq!(
+        edited.run, before.run,
+        "what was known of the run is still the best we know"
+    );
 }
 
 #[test]
 fn run_of_the_earlier_revision_is_shown_until_it_has_ended() {
     let mut earlier = run("old", RunPhase::Running);
     earlier.revision = "00000000000000bb".to_owned();
-    let facts = Facts { run: Some(earlier), ..no_facts() };
+    let facts = Facts {
+        run: Some(earlier),
+        ..no_facts()
+    };
     let status = first(Known::Accepted(&intent(), &facts));
     assert_eq!(status.revision.as_deref(), Some(REVISION));
     let ready = get(&status.conditions, Ready).unwrap();
-    assert!(ready.message.contains("00000000000000bb") && ready.message.contains(REVISION), "{}", ready.message);
+    assert!(
+        ready.message.contains("00000000000000bb") && ready.message.contains(REVISION),
+        "{}",
+        ready.message
+    );
 }
 
 #[test]
 fn ended_run_of_an_earlier_revision_says_nothing_of_this_one() {
     let mut earlier = run("old", RunPhase::Failed);
     earlier.revision = "00000000000000bb".to_owned();
-    let facts = Facts { run: Some(earlier), ..no_facts() };
+    let facts = Facts {
+        run: Some(earlier),
+        ..no_facts()
+    };
     let status = first(Known::Accepted(&intent(), &facts));
     assert!(row(&status).contains("Succeeded=Unknown/Pending"), "{}", row(&status));
     assert_eq!(status.run, None);
@@ -150,7 +183,10 @@ fn ended_run_of_an_earlier_revision_says_nothing_of_this_one() {
 
 #[test]
 fn revision_whose_run_is_not_kept_any_more_counts_as_finished() {
-    let facts = Facts { retired: true, ..no_facts() };
+    let facts = Facts {
+        retired: true,
+        ..no_facts()
+    };
     let status = first(Known::Accepted(&intent(), &facts));
     assert_eq!(
         row(&status),
@@ -161,10 +197,17 @@ fn revision_whose_run_is_not_kept_any_more_counts_as_finished() {
 #[test]
 fn failure_says_which_step_and_why() {
     let mut failed = run("r", RunPhase::Failed);
-    let error = SummaryError { step: Some("charge".into()), code: "CARD".into(), message: "declined".into() };
+    let error = SummaryError {
+        step: Some("charge".into()),
+        code: "CARD".into(),
+        message: "declined".into(),
+    };
     failed.summary.as_mut().unwrap().error = Some(error);
     let status = accepted(&failed, at(1));
-    assert_eq!(get(&status.conditions, Ready).unwrap().message, "step charge: CARD: declined");
+    assert_eq!(
+        get(&status.conditions, Ready).unwrap().message,
+        "step charge: CARD: declined"
+    );
     assert_eq!(status.run.unwrap().error.unwrap().code, "CARD");
 }
 
@@ -175,7 +218,11 @@ fn status_stays_below_16_kib_whatever_the_run_says() {
     let long = "\u{1F600}".repeat(10_000);
     summary.step = Some(long.clone());
     summary.waiting_for = Some(long.clone());
-    summary.error = Some(SummaryError { step: Some(long.clone()), code: long.clone(), message: long });
+    summary.error = Some(SummaryError {
+        step: Some(long.clone()),
+        code: long.clone(),
+        message: long,
+    });
     summary.output = Some("x".repeat(4096).into());
     let status = accepted(&failed, at(1));
     assert!(serde_json::to_string(&status).unwrap().len() < 16 * 1024);
@@ -198,6 +245,11 @@ fn status_read_back_from_the_api_server_says_the_same() {
 #[test]
 fn time_alone_changes_nothing() {
     let before = accepted(&run("r", RunPhase::Running), at(1));
-    let later = of(&before, 1, Known::Accepted(&intent(), &facts(&run("r", RunPhase::Running))), at(500));
+    let later = of(
+        &before,
+        1,
+        Known::Accepted(&intent(), &facts(&run("r", RunPhase::Running))),
+        at(500),
+    );
     assert_eq!(before, later);
 }
