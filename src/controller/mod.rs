@@ -1,1 +1,348 @@
 //! Objects in, status out, repair always.
+//!
+//! ```text
+//!    API server ──watch──▶ cache ──┐                      ┌──▶ intent ─▶ submit ─┐ (batched)
+//!                                  ├─▶ queue ─▶ reconcile ┤                      ├─▶ PostgreSQL
+//!    PostgreSQL ──doorbell, poll ──┘      ▲               └──▶ facts ────────────┘
+//!                                         │                      │
+//!                     resync, backoff ────┘                      ▼
+//!    API server ◀── Events ◀── status, guarded by the resource version ◀── status::of
+//! ```
+//! Everything is level-triggered: a reconcile looks at what is, and the same one creates, shows and repairs. The
+//! controller never appends to a journal. Several replicas do no harm: starts are unique in the database, and a status
+//! is written only over the object that it was made from.
+//!
+//! [`Controller::sight`] and [`Context::deleted`] tell others what the watches have shown: the orphan pass asks.
+
+mod apply;
+mod backoff;
+mod batch;
+mod cache;
+mod call;
+mod condition;
+mod connection;
+mod events;
+mod identity;
+mod key;
+mod queue;
+mod reconcile;
+mod unprojected;
+mod wake;
+mod watch;
+pub mod workflow;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::future::join_all;
+use jiff::Timestamp;
+use kube::Client;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use self::batch::Batcher;
+use self::cache::Cache;
+use self::key::{Key, Kind};
+use self::queue::Queue;
+use self::unprojected::Unprojected;
+use crate::store::{self, Facts, FactsOf, Finding, RunFacts, Store, Submission, Submitted};
+
+pub use self::call::CallError;
+pub use self::identity::cluster_id;
+
+/// What a controller works with.
+#[derive(Clone)]
+pub struct Context {
+    /// The API server. The client's own retries are to be off ([`kube::Config::default_retry`]).
+    pub client: Client,
+    /// The database, migrated.
+    pub store: Store,
+    /// Where the UID of a Workflow goes whose Delete event was seen. A full channel loses it: the orphan pass finds
+    /// the object by itself.
+    pub deleted: mpsc::Sender<String>,
+    /// Configuration.
+    pub options: Options,
+}
+
+/// Configuration of a controller.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Namespaces to look at; all when none.
+    pub namespaces: Option<Vec<String>>,
+    /// Each object is looked at this often, whatever happens; jittered.
+    pub resync: Duration,
+    /// Names this install: the operator's namespace.
+    pub install: String,
+    /// Names this process in Events: the pod's name.
+    pub instance: String,
+    /// Reconciles at once. Each waits most of its time, for the database or the API server.
+    pub concurrency: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            namespaces: None,
+            resync: Duration::from_secs(300),
+            install: "default".to_owned(),
+            instance: "everstep".to_owned(),
+            concurrency: 64,
+        }
+    }
+}
+
+/// Why a controller ended, or why a reconcile has to be tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] Arc<store::Error>),
+    /// The API server.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// A defect of ours: the reconcile panicked.
+    #[error("the reconcile panicked: {0}")]
+    Panicked(String),
+}
+
+/// A controller that is ready to run.
+#[derive(Clone)]
+pub struct Controller {
+    shared: Arc<Shared>,
+}
+
+/// What all tasks of a controller share.
+pub(crate) struct Shared {
+    client: Client,
+    store: Store,
+    deleted: mpsc::Sender<String>,
+    instance: String,
+    options: Options,
+    workflows: Cache,
+    connections: Cache,
+    queue: Queue<Key>,
+    unprojected: Unprojected,
+    /// When we last wrote the status of an object, by the database's clock.
+    written: Mutex<HashMap<Key, Timestamp>>,
+    facts: Batcher<FactsOf, Facts>,
+    submit: Batcher<Submission, Submitted>,
+    mark: Batcher<(Uuid, i32), ()>,
+    findings: Batcher<String, Option<Finding>>,
+    /// The batchers' loops, until `run` takes them.
+    loops: Mutex<Vec<futures::future::BoxFuture<'static, ()>>>,
+}
+
+/// What comes after a reconcile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// All is well until something happens, or the resync.
+    Resync,
+    /// Again after this.
+    After(Duration),
+    /// What was read is out of date: again soon, and later each time.
+    Soon,
+    /// There is no such object.
+    Forget,
+}
+
+impl Next {
+    /// Whether the status shows what was read.
+    fn is_settled(self) -> bool {
+        match self {
+            Self::Resync => true,
+            Self::After(_) | Self::Soon | Self::Forget => false,
+        }
+    }
+}
+
+/// Reconciles until `shutdown`; then lets what runs end.
+///
+/// # Errors
+/// `Store` with `Refused`: this database is another cluster's or install's.
+pub async fn run(context: Context, shutdown: CancellationToken) -> Result<(), Error> {
+    Controller::new(context).run(shutdown).await
+}
+
+impl Controller {
+    /// A controller that has not begun.
+    #[must_use]
+    pub fn new(context: Context) -> Self {
+        Self {
+            shared: Arc::new(Shared::new(context)),
+        }
+    }
+
+    /// Whether an object with this UID is among the Workflows that the watches show; none while they do not show all.
+    #[must_use]
+    pub fn sight(&self) -> impl Fn(&str) -> Option<bool> + Send + Sync + 'static {
+        let shared = self.shared.clone();
+        move |uid| shared.workflows.is_complete().then(|| shared.workflows.has_uid(uid))
+    }
+
+    /// Reconciles until `shutdown`; then lets what runs end.
+    ///
+    /// # Errors
+    /// `Store` with `Refused`: this database is another cluster's or install's.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
+        let shared = &self.shared;
+        if !identity::adopt(shared, &shutdown).await? {
+            return Ok(());
+        }
+        let loops = std::mem::take(&mut *shared.loops.lock().unwrap_or_else(PoisonError::into_inner));
+        // The batchers outlive the reconciles that wait for them: they end with this function, not before.
+        let batchers = tokio::spawn(async { drop(join_all(loops).await) });
+        let scopes = shared.scopes();
+        let watches = [Kind::Workflow, Kind::Connection].into_iter().flat_map(|kind| {
+            let shutdown = &shutdown;
+            scopes
+                .iter()
+                .map(move |scope| watch::watch(shared, kind, scope.as_deref(), shutdown))
+        });
+        tokio::join!(
+            join_all(watches),
+            wake::wake(shared, &shutdown),
+            reconcile::carry(shared, &shutdown)
+        );
+        batchers.abort();
+        // Aborted by us; a panic in it would be a defect, and the reconciles have reported their lost answers.
+        drop(batchers.await);
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn new(context: Context) -> Self {
+        let Context {
+            client,
+            store,
+            deleted,
+            options,
+        } = context;
+        let scopes = options.namespaces.as_ref().map_or(1, Vec::len);
+        let (facts, facts_loop) = Batcher::new({
+            let store = store.clone();
+            move |of: Vec<FactsOf>| {
+                let store = store.clone();
+                async move { store.facts(&of).await }
+            }
+        });
+        let (submit, submit_loop) = Batcher::new({
+            let store = store.clone();
+            move |wishes: Vec<Submission>| {
+                let store = store.clone();
+                async move { store.submit(&wishes).await }
+            }
+        });
+        let (mark, mark_loop) = Batcher::new({
+            let store = store.clone();
+            move |runs: Vec<(Uuid, i32)>| {
+                let store = store.clone();
+                async move { store.mark_projected(&runs).await.map(|()| vec![(); runs.len()]) }
+            }
+        });
+        let (findings, findings_loop) = Batcher::new({
+            let store = store.clone();
+            move |uids: Vec<String>| {
+                let store = store.clone();
+                async move {
+                    let mut found: HashMap<String, Finding> = HashMap::new();
+                    for finding in store.connection_findings(&uids).await? {
+                        found.insert(finding.uid.clone(), finding);
+                    }
+                    Ok(uids.iter().map(|uid| found.get(uid).cloned()).collect())
+                }
+            }
+        });
+        Self {
+            client,
+            deleted,
+            instance: options.instance.clone(),
+            workflows: Cache::new(Kind::Workflow, scopes),
+            connections: Cache::new(Kind::Connection, scopes),
+            queue: Queue::new(),
+            unprojected: Unprojected::default(),
+            written: Mutex::default(),
+            facts,
+            submit,
+            mark,
+            findings,
+            loops: Mutex::new(vec![
+                Box::pin(facts_loop),
+                Box::pin(submit_loop),
+                Box::pin(mark_loop),
+                Box::pin(findings_loop),
+            ]),
+            store,
+            options,
+        }
+    }
+
+    /// One watch of each kind for each of these; none stands for all namespaces.
+    fn scopes(&self) -> Vec<Option<String>> {
+        match &self.options.namespaces {
+            Some(namespaces) => namespaces.iter().cloned().map(Some).collect(),
+            None => vec![None],
+        }
+    }
+
+    fn is_in_scope(&self, namespace: &str) -> bool {
+        self.options
+            .namespaces
+            .as_ref()
+            .is_none_or(|ours| ours.iter().any(|ours| ours == namespace))
+    }
+
+    fn cache(&self, kind: Kind) -> &Cache {
+        match kind {
+            Kind::Workflow => &self.workflows,
+            Kind::Connection => &self.connections,
+        }
+    }
+
+    fn tell_deleted(&self, uid: String) {
+        if self.deleted.try_send(uid).is_err() {
+            tracing::debug!("nobody takes a deletion; the orphan pass will find it");
+        }
+    }
+
+    fn written_at(&self, key: &Key) -> Option<Timestamp> {
+        self.written
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(key)
+            .copied()
+    }
+
+    fn note_written(&self, key: &Key, at: Timestamp) {
+        self.written
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key.clone(), at);
+    }
+
+    /// The object is gone: nothing about it is remembered.
+    fn forget(&self, key: &Key) {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.unprojected.forget(key);
+    }
+
+    /// The object's status shows these runs: the wake-ups need not tell of them again.
+    async fn projected(
+        &self,
+        key: &Key,
+        mut changed: Vec<(Uuid, i32)>,
+        shown: impl Iterator<Item = &RunFacts>,
+    ) -> Result<(), Arc<store::Error>> {
+        for run in shown.filter(|run| run.summary_seq > run.projected_seq) {
+            changed.retain(|(id, _)| *id != run.id);
+            changed.push((run.id, run.summary_seq));
+        }
+        for &mark in &changed {
+            self.mark.ask(mark).await?;
+        }
+        self.unprojected.remove(key, &changed);
+        Ok(())
+    }
+}

@@ -63,7 +63,7 @@ mod testing;
 
 pub use apply::apply;
 pub use decide::{Refused, advance, decide};
-pub use definition::{Definition, Violation};
+pub use definition::{Definition, Violation, parse_duration};
 pub use effect::{Effect, effects};
 pub use error::{ErrorKind, StepError};
 pub use event::{Event, RunError, StepName};

@@ -20,7 +20,7 @@ const UNITS: [(&str, u128); 8] = [
 ///
 /// # Errors
 /// What is wrong, for people.
-pub(super) fn parse(text: &str) -> Result<Duration, String> {
+pub fn parse(text: &str) -> Result<Duration, String> {
     let malformed = || {
         format!(
             "`{}` is not a duration; write for example 300ms, 30s, 1h30m or 7d",

@@ -20,6 +20,7 @@ use serde_json::{Map, Value};
 
 pub(super) use action::{Action, Fail, Http, Sql};
 pub(super) use limits::{VALUE_BYTES, VALUE_DEPTH, is_shallow, json_bytes};
+pub use duration::parse as parse_duration;
 pub use reader::Violation;
 pub(super) use step::Step;
 

@@ -1,0 +1,86 @@
+//! Wake-ups: what changed in the database becomes reconciles of the objects concerned.
+//!
+//! The doorbell carries nothing and may be lost: the scan is what finds, the doorbell only makes it early.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use super::Shared;
+use super::key::{Key, Kind};
+use crate::store::{self, Bell, Changed};
+
+/// The scan that needs no doorbell.
+const POLL: Duration = Duration::from_secs(1);
+/// Between two scans: bounds what a busy database pays for us.
+const GAP: Duration = Duration::from_millis(20);
+/// Runs of one scan; those that are left over come with the next.
+const MOST: i64 = 1000;
+
+/// Runs until `shutdown`.
+pub(super) async fn wake(shared: &Shared, shutdown: &CancellationToken) {
+    let mut bell = shared.store.listen(Bell::Changed);
+    // What was found earlier is seen by the first reconcile of each Connection.
+    let mut since = shared.store.now();
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = bell.rung() => {}
+            () = tokio::time::sleep(POLL) => {}
+        }
+        if let Err(error) = scan(shared, &mut since).await {
+            tracing::debug!(%error, "looking for changed runs failed; trying again");
+        }
+        tokio::time::sleep(GAP).await;
+    }
+}
+
+async fn scan(shared: &Shared, since: &mut Timestamp) -> Result<(), store::Error> {
+    let mut ownerless = Vec::new();
+    for changed in shared.store.changed(MOST).await? {
+        match whose(shared, &changed) {
+            Whose::Object(key) => {
+                if shared.unprojected.add(&key, changed.run, changed.summary_seq) {
+                    shared.queue.add_now(key);
+                }
+            }
+            Whose::Nobody => ownerless.push((changed.run, changed.summary_seq)),
+            Whose::Unknown => {}
+        }
+    }
+    if !ownerless.is_empty() {
+        shared.store.mark_projected(&ownerless).await?;
+    }
+    for finding in shared.store.findings_since(*since, MOST).await? {
+        *since = finding.checked_at.max(*since);
+        let key = Key::new(Kind::Connection, &finding.namespace, &finding.name);
+        if shared.connections.get(&key).is_some() {
+            shared.queue.add_now(key);
+        }
+    }
+    Ok(())
+}
+
+/// Who shows a run.
+enum Whose {
+    /// This object.
+    Object(Key),
+    /// Nobody: its object is gone.
+    Nobody,
+    /// It may be somebody's whom we do not see, or not yet.
+    Unknown,
+}
+
+fn whose(shared: &Shared, changed: &Changed) -> Whose {
+    if changed.owner_kind != Kind::Workflow.as_str() || !shared.is_in_scope(&changed.namespace) {
+        return Whose::Unknown;
+    }
+    let key = Key::new(Kind::Workflow, &changed.namespace, &changed.owner_name);
+    match shared.workflows.get(&key) {
+        Some(object) if object.metadata.uid.as_deref() == Some(&changed.owner_uid) => Whose::Object(key),
+        // An object that comes into view later is reconciled then.
+        Some(_) | None if shared.workflows.is_complete() => Whose::Nobody,
+        Some(_) | None => Whose::Unknown,
+    }
+}

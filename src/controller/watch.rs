@@ -1,0 +1,68 @@
+//! Watches one kind in one scope and keeps the cache, the queue and the orphan pass informed, for ever.
+//!
+//! Objects are read as they are: one that makes no sense to us does not cost us the others of its page.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use futures::StreamExt;
+use kube::api::{Api, DynamicObject};
+use kube::runtime::watcher::{self, Event, watcher};
+use tokio_util::sync::CancellationToken;
+
+use super::Shared;
+use super::apply::resource;
+use super::cache::{Cache, Change, Listing};
+use super::key::Kind;
+
+/// How long one watch lasts, in seconds: a connection that died without a word is noticed soon after.
+const WATCH: u32 = 45;
+/// The longest silence: of a LIST's page, and of a watch, which ends itself before that.
+const SILENCE: Duration = Duration::from_secs(60);
+/// The pause after an error; it doubles up to the longest.
+const PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Runs until `shutdown`.
+pub(super) async fn watch(shared: &Shared, kind: Kind, scope: Option<&str>, shutdown: &CancellationToken) {
+    let mut listing = Listing::default();
+    let mut pause = PAUSE;
+    while !shutdown.is_cancelled() {
+        let resource = resource(kind);
+        let api: Api<DynamicObject> = match scope {
+            Some(namespace) => Api::namespaced_with(shared.client.clone(), namespace, &resource),
+            None => Api::all_with(shared.client.clone(), &resource),
+        };
+        let mut events = pin!(watcher(api, watcher::Config::default().timeout(WATCH)));
+        loop {
+            let event = tokio::select! {
+                () = shutdown.cancelled() => return,
+                event = tokio::time::timeout(SILENCE, events.next()) => event,
+            };
+            match event {
+                Ok(Some(Ok(event))) => {
+                    pause = PAUSE;
+                    take(shared, kind, event, scope, &mut listing);
+                }
+                Ok(Some(Err(error))) => {
+                    tracing::warn!(kind = kind.as_str(), scope, %error, "watching failed; trying again");
+                    tokio::select! {
+                        () = shutdown.cancelled() => return,
+                        () = tokio::time::sleep(pause) => pause = LONGEST_PAUSE.min(2 * pause),
+                    }
+                }
+                // The stream never ends by itself; a silent one is dropped, and begins anew with a LIST.
+                Ok(None) | Err(_) => break,
+            }
+        }
+    }
+}
+
+fn take(shared: &Shared, kind: Kind, event: Event<DynamicObject>, scope: Option<&str>, listing: &mut Listing) {
+    let cache: &Cache = shared.cache(kind);
+    match cache.apply(event, scope, listing) {
+        Some(Change::Look(key)) => shared.queue.add_now(key),
+        Some(Change::Deleted { uid }) if kind == Kind::Workflow => shared.tell_deleted(uid),
+        Some(Change::Deleted { .. }) | None => {}
+    }
+}

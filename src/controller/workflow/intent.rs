@@ -1,0 +1,349 @@
+//! What a Workflow's spec asks for. Pure: from a spec as it was written to an [`Intent`], or to all that is wrong.
+//!
+//! A field that is not supported yet is refused, never ignored: a manifest that is accepted means all that it says.
+//! What a definition may hold is the engine's to judge; here are the fields around it.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::engine::{self, BODY_FIELDS, Definition, Violation};
+use crate::store;
+
+/// Fields around the definition that the schema knows and this release does not.
+const LATER: [&str; 8] = [
+    "concurrency",
+    "schedules",
+    "startingDeadline",
+    "missed",
+    "maxCatchUp",
+    "deletionPolicy",
+    "suspend",
+    "idempotencyKey",
+];
+/// Fields around the definition that are supported.
+const AROUND: [&str; 5] = ["description", "start", "readiness", "retention", "onChange"];
+
+/// What is to be, in the words of engine and store.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Intent {
+    /// The hash of what defines the work.
+    pub revision: String,
+    /// What defines the work, as JSON text.
+    pub body: String,
+    /// What starts a run by itself.
+    pub start: Start,
+    /// When `Ready` turns True.
+    pub readiness: Readiness,
+    /// How long finished runs are kept.
+    pub retention: store::Retention,
+}
+
+/// What starts a run by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// Applying: one run for each revision, under this key.
+    OnApply {
+        /// `uid/<uid>/<revision>`.
+        start_key: String,
+    },
+    /// Nothing that the controller does.
+    OnDemand,
+}
+
+/// When `Ready` turns True.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// As soon as the definition is accepted.
+    Accepted,
+    /// When the run has succeeded.
+    Completed,
+}
+
+impl Intent {
+    /// The key of the run that the object wants by itself.
+    pub fn start_key(&self) -> Option<&str> {
+        match &self.start {
+            Start::OnApply { start_key } => Some(start_key),
+            Start::OnDemand => None,
+        }
+    }
+}
+
+/// What the Workflow with this UID asks for.
+///
+/// # Errors
+/// All violations at once, with paths that begin with `spec`.
+pub fn of(uid: &str, spec: &Value) -> Result<Intent, Vec<Violation>> {
+    let Some(spec) = spec.as_object() else {
+        return Err(vec![violation("spec", "must be an object; write at least `steps`")]);
+    };
+    let mut violations = unsupported(spec);
+    let on_demand = choice(spec, "start", &["OnApply", "OnDemand"], &mut violations) == Some("OnDemand");
+    let accepted = choice(spec, "readiness", &["Accepted", "Completed"], &mut violations) == Some("Accepted");
+    let retention = retention(spec, &mut violations);
+    let body = body(spec);
+    match Definition::compile(&body) {
+        // An input that a run brings along is checked when it comes; one that starts by itself has only this one.
+        Ok(definition) if !on_demand => violations.extend(definition.check_input(definition.default_input())),
+        Ok(_) => {}
+        Err(wrong) => violations.extend(wrong),
+    }
+    if !violations.is_empty() {
+        return Err(violations);
+    }
+    let revision = engine::revision(&body);
+    let start = match on_demand {
+        true => Start::OnDemand,
+        false => Start::OnApply {
+            start_key: format!("uid/{uid}/{revision}"),
+        },
+    };
+    let readiness = if accepted {
+        Readiness::Accepted
+    } else {
+        Readiness::Completed
+    };
+    Ok(Intent {
+        revision,
+        body: body.to_string(),
+        start,
+        readiness,
+        retention,
+    })
+}
+
+/// The fields that define the work, as the user wrote them.
+fn body(spec: &Map<String, Value>) -> Value {
+    let fields = present(spec).filter(|(field, _)| BODY_FIELDS.contains(field));
+    Value::Object(fields.map(|(field, value)| (field.to_owned(), value.clone())).collect())
+}
+
+fn unsupported(spec: &Map<String, Value>) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for (field, value) in present(spec) {
+        let path = format!("spec.{field}");
+        if LATER.contains(&field) {
+            violations.push(violation(&path, "not supported yet; remove it"));
+        } else if field == "onChange" && value != "Finish" {
+            violations.push(violation(
+                &path,
+                "only `Finish` is supported yet; write that, or remove it",
+            ));
+        } else if !AROUND.contains(&field) && !BODY_FIELDS.contains(&field) {
+            violations.push(violation(&path, "unknown field"));
+        }
+    }
+    violations
+}
+
+/// Fields that say something: an explicit null is what Kubernetes makes of an absent one.
+fn present(spec: &Map<String, Value>) -> impl Iterator<Item = (&str, &Value)> {
+    spec.iter()
+        .filter(|(_, value)| !value.is_null())
+        .map(|(field, value)| (field.as_str(), value))
+}
+
+fn choice<'a>(
+    spec: &'a Map<String, Value>,
+    field: &str,
+    allowed: &[&str],
+    violations: &mut Vec<Violation>,
+) -> Option<&'a str> {
+    let value = spec.get(field).filter(|value| !value.is_null())?;
+    let chosen = value.as_str().filter(|chosen| allowed.contains(chosen));
+    if chosen.is_none() {
+        violations.push(violation(
+            &format!("spec.{field}"),
+            &format!("must be one of {}", allowed.join(", ")),
+        ));
+    }
+    chosen
+}
+
+fn retention(spec: &Map<String, Value>, violations: &mut Vec<Violation>) -> store::Retention {
+    let mut retention = store::Retention::default();
+    let Some(given) = spec.get("retention").filter(|given| !given.is_null()) else {
+        return retention;
+    };
+    let Some(given) = given.as_object() else {
+        violations.push(violation(
+            "spec.retention",
+            "must be an object with `succeeded` and `failed`",
+        ));
+        return retention;
+    };
+    for (field, value) in present(given) {
+        let path = format!("spec.retention.{field}");
+        let duration: Result<Duration, String> = match value.as_str() {
+            Some(text) => engine::parse_duration(text),
+            None => Err("must be a duration, for example 30d".to_owned()),
+        };
+        match (field, duration) {
+            ("succeeded", Ok(duration)) => retention.succeeded = duration,
+            ("failed", Ok(duration)) => retention.failed = duration,
+            ("succeeded" | "failed", Err(message)) => violations.push(violation(&path, &message)),
+            _ => violations.push(violation(&path, "unknown field")),
+        }
+    }
+    retention
+}
+
+fn violation(path: &str, message: &str) -> Violation {
+    Violation {
+        path: path.to_owned(),
+        message: message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn hello() -> Value {
+        json!({"steps": [{"name": "greet", "set": {"text": "hello"}}]})
+    }
+
+    fn with(field: &str, value: Value) -> Value {
+        let mut spec = hello();
+        spec[field] = value;
+        spec
+    }
+
+    fn paths(spec: &Value) -> Vec<String> {
+        of("u", spec)
+            .unwrap_err()
+            .into_iter()
+            .map(|violation| violation.path)
+            .collect()
+    }
+
+    #[test]
+    fn smallest_workflow_starts_on_apply_and_is_ready_when_completed() {
+        let intent = of("u-1", &hello()).unwrap();
+        assert_eq!(
+            intent.start,
+            Start::OnApply {
+                start_key: format!("uid/u-1/{}", intent.revision)
+            }
+        );
+        assert_eq!(intent.readiness, Readiness::Completed);
+        assert_eq!(intent.retention, store::Retention::default());
+        assert_eq!(intent.revision.len(), 16);
+        assert_eq!(serde_json::from_str::<Value>(&intent.body).unwrap(), hello());
+    }
+
+    #[test]
+    fn revision_follows_what_defines_the_work_and_nothing_else() {
+        let revision = |spec: &Value| of("u", spec).unwrap().revision;
+        let hello = revision(&hello());
+        for (field, value) in [
+            ("description", json!("greets")),
+            ("readiness", json!("Accepted")),
+            ("retention", json!({"succeeded": "1h"})),
+            ("onChange", json!("Finish")),
+            ("start", json!("OnDemand")),
+            ("timeout", Value::Null),
+        ] {
+            assert_eq!(revision(&with(field, value)), hello, "{field}");
+        }
+        for (field, value) in [
+            ("input", json!({"a": 1})),
+            ("timeout", json!("7d")),
+            ("output", json!({"b": 2})),
+        ] {
+            assert_ne!(revision(&with(field, value)), hello, "{field}");
+        }
+    }
+
+    #[test]
+    fn field_that_is_not_supported_yet_is_refused_and_never_ignored() {
+        for field in LATER {
+            let violations = of("u", &with(field, json!("x"))).unwrap_err();
+            let [violation] = &violations[..] else {
+                panic!("{field}: {violations:?}")
+            };
+            assert_eq!(violation.path, format!("spec.{field}"));
+            assert!(violation.message.contains("not supported yet"), "{violation}");
+        }
+        for (field, value) in [("blocks", json!({"b": {"steps": []}})), ("onFailure", json!("Pause"))] {
+            let violations = of("u", &with(field, value)).unwrap_err();
+            assert!(
+                violations.iter().any(|v| v.message.contains("not supported yet")),
+                "{violations:?}"
+            );
+        }
+        assert!(
+            of("u", &with("onChange", json!("Adopt"))).unwrap_err()[0]
+                .message
+                .contains("Finish")
+        );
+        assert_eq!(paths(&with("colour", json!("red"))), ["spec.colour"]);
+    }
+
+    #[test]
+    fn every_field_of_the_schema_is_supported_or_refused() {
+        let crd = <crate::api::v1alpha1::Workflow as kube::CustomResourceExt>::crd();
+        let schema = crd.spec.versions[0]
+            .schema
+            .as_ref()
+            .unwrap()
+            .open_api_v3_schema
+            .as_ref()
+            .unwrap();
+        let spec = &schema.properties.as_ref().unwrap()["spec"];
+        for field in spec.properties.as_ref().unwrap().keys() {
+            let known = [&LATER[..], &AROUND[..], &BODY_FIELDS[..]].concat();
+            assert!(known.contains(&field.as_str()), "{field}");
+        }
+    }
+
+    #[test]
+    fn all_violations_come_at_once() {
+        let spec = json!({
+            "suspend": true,
+            "start": "Sometimes",
+            "retention": {"failed": "soon"},
+            "steps": [{"name": "a", "set": {}}, {"name": "a", "set": {}}],
+        });
+        let paths = paths(&spec);
+        for path in ["spec.suspend", "spec.start", "spec.retention.failed"] {
+            assert!(paths.iter().any(|found| found == path), "{path}: {paths:?}");
+        }
+        assert!(paths.iter().any(|path| path.starts_with("spec.steps")), "{paths:?}");
+    }
+
+    #[test]
+    fn input_is_held_against_params_only_when_the_run_starts_with_it() {
+        let mut spec = with("params", json!([{"name": "order", "type": "string", "required": true}]));
+        assert!(!paths(&spec).is_empty());
+        spec["start"] = json!("OnDemand");
+        assert_eq!(of("u", &spec).unwrap().start, Start::OnDemand);
+        spec["start"] = json!("OnApply");
+        spec["input"] = json!({"order": "42"});
+        assert!(of("u", &spec).is_ok());
+    }
+
+    #[test]
+    fn retention_is_read_field_by_field() {
+        let intent = of("u", &with("retention", json!({"succeeded": "1h30m"}))).unwrap();
+        assert_eq!(intent.retention.succeeded, Duration::from_secs(5400));
+        assert_eq!(intent.retention.failed, store::Retention::default().failed);
+    }
+
+    #[test]
+    fn spec_of_any_shape_is_an_answer_and_no_panic() {
+        for spec in [
+            json!(null),
+            json!(1),
+            json!([]),
+            json!({}),
+            json!({"steps": 1}),
+            json!({"retention": [], "start": {}}),
+        ] {
+            assert!(of("u", &spec).is_err(), "{spec}");
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! The condition table, row by row.
+
+use super::super::fixtures::{REVISION, accepted, at, facts, intent, no_facts, run};
+use super::*;
+use crate::controller::condition::get;
+use crate::engine::{Phase as RunPhase, SummaryError};
+
+/// `Accepted=True/Accepted …`, in the order of the types.
+fn row(status: &WorkflowStatus) -> String {
+    let conditions = status.conditions.iter();
+    let words = conditions.map(|c| format!("{:?}={:?}/{}", c.kind, c.status, c.reason));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+fn first(known: Known<'_>) -> WorkflowStatus {
+    of(&WorkflowStatus::default(), 1, known, at(10))
+}
+
+fn with(readiness: Readiness, start: Start) -> Intent {
+    Intent {
+        readiness,
+        start,
+        ..intent()
+    }
+}
+
+#[test]
+fn conditions_of_a_run_follow_the_table() {
+    let table = [
+        (
+            RunPhase::Pending,
+            "Accepted=True/Accepted Succeeded=Unknown/Pending Ready=False/Pending Reconciling=True/Pending",
+        ),
+        (
+            RunPhase::Running,
+            "Accepted=True/Accepted Succeeded=Unknown/Running Ready=False/Running Reconciling=True/Running",
+        ),
+        (
+            RunPhase::Sleeping,
+            "Accepted=True/Accepted Succeeded=Unknown/Sleeping Ready=False/Sleeping Waiting=True/Sleeping \
+             Reconciling=True/Sleeping",
+        ),
+        (
+            RunPhase::Cancelling,
+            "Accepted=True/Accepted Succeeded=Unknown/Cancelling Ready=False/Cancelling Reconciling=True/Cancelling",
+        ),
+        (
+            RunPhase::Succeeded,
+            "Accepted=True/Accepted Succeeded=True/Succeeded Ready=True/Succeeded Finished=True/Succeeded",
+        ),
+        (
+            RunPhase::Failed,
+            "Accepted=True/Accepted Succeeded=False/Failed Ready=False/Failed Finished=True/Failed Stalled=True/Failed",
+        ),
+        (
+            RunPhase::Cancelled,
+            "Accepted=True/Accepted Succeeded=False/Cancelled Ready=False/Cancelled Finished=True/Cancelled \
+             Stalled=True/Cancelled",
+        ),
+        (
+            RunPhase::TimedOut,
+            "Accepted=True/Accepted Succeeded=False/TimedOut Ready=False/TimedOut Finished=True/TimedOut \
+             Stalled=True/TimedOut",
+        ),
+    ];
+    assert_eq!(table.len(), RunPhase::ALL.len());
+    for (phase, expected) in table {
+        assert_eq!(row(&accepted(&run("r", phase), at(10))), expected);
+    }
+}
+
+#[test]
+fn reconciling_and_stalled_are_only_true_and_never_together() {
+    for phase in RunPhase::ALL {
+        for readiness in [Readiness::Accepted, Readiness::Completed] {
+            for start in [intent().start, Start::OnDemand] {
+                let status = first(Known::Accepted(&with(readiness, start), &facts(&run("r", phase))));
+                let of = |kind| get(&status.conditions, kind).map(|condition| condition.status);
+                assert!(of(Reconciling).is_none_or(|status| status == True));
+                assert!(of(Stalled).is_none_or(|status| status == True));
+                assert!(of(Reconciling).is_none() || of(Stalled).is_none(), "{}", row(&status));
+            }
+        }
+    }
+}
+
+#[test]
+fn readiness_accepted_is_ready_while_the_run_goes_on() {
+    let intent = with(Readiness::Accepted, intent().start);
+    let status = first(Known::Accepted(&intent, &facts(&run("r", RunPhase::Running))));
+    assert_eq!(
+        row(&status),
+        "Accepted=True/Accepted Succeeded=Unknown/Running Ready=True/Running"
+    );
+}
+
+#[test]
+fn health_of_a_definition_does_not_follow_its_last_run() {
+    let intent = with(Readiness::Completed, Start::OnDemand);
+    assert_eq!(
+        row(&first(Known::Accepted(&intent, &no_facts()))),
+        "Accepted=True/Accepted Ready=True/Registered"
+    );
+    let mut last = facts(&run("r", RunPhase::Failed));
+    last.wished = None;
+    assert_eq!(
+        row(&first(Known::Accepted(&intent, &last))),
+        "Accepted=True/Accepted Ready=True/Registered LastRunSucceeded=False/Failed"
+    );
+}
+
+#[test]
+fn invalid_spec_names_ten_violations_and_counts_the_others() {
+    let violations: Vec<Violation> = (0..13)
+        .map(|n| Violation {
+            path: format!("spec.steps[{n}]"),
+            message: "x".repeat(5000),
+        })
+        .collect();
+    let status = first(Known::Invalid(&violations, None));
+    assert_eq!(
+        row(&status),
+        "Accepted=False/InvalidSpec Ready=False/InvalidSpec Stalled=True/InvalidSpec"
+    );
+    let message = &get(&status.conditions, Accepted).unwrap().message;
+    assert!(message.len() <= 4096);
+    assert!(message.starts_with("spec.steps[0]: x") && message.contains("\nspec.steps[9]: x"));
+    assert!(message.ends_with("\nand 3 more"), "{message}");
+    assert_eq!(status.observed_generation, Some(1));
+}
+
+#[test]
+fn outage_is_shown_by_what_was_not_accepted_yet_and_by_nothing_else() {
+    let known = Known::StoreUnavailable("connection refused");
+    assert_eq!(
+        row(&first(known)),
+        "Accepted=Unknown/StoreUnavailable Ready=Unknown/StoreUnavailable Reconciling=True/StoreUnavailable"
+    );
+    let before = accepted(&run("r", RunPhase::Running), at(1));
+    assert_eq!(
+        of(&before, 1, known, at(20)),
+        before,
+        "an accepted object keeps its status"
+    );
+    let edited = of(&before, 2, known, at(20));
+    assert!(row(&edited).starts_with("Accepted=Unknown/StoreUnavailable"));
+    assert_eq!(
+        edited.run, before.run,
+        "what was known of the run is still the best we know"
+    );
+}
+
+#[test]
+fn run_of_the_earlier_revision_is_shown_until_it_has_ended() {
+    let mut earlier = run("old", RunPhase::Running);
+    earlier.revision = "00000000000000bb".to_owned();
+    let facts = Facts {
+        run: Some(earlier),
+        ..no_facts()
+    };
+    let status = first(Known::Accepted(&intent(), &facts));
+    assert_eq!(status.revision.as_deref(), Some(REVISION));
+    let ready = get(&status.conditions, Ready).unwrap();
+    assert!(
+        ready.message.contains("00000000000000bb") && ready.message.contains(REVISION),
+        "{}",
+        ready.message
+    );
+}
+
+#[test]
+fn ended_run_of_an_earlier_revision_says_nothing_of_this_one() {
+    let mut earlier = run("old", RunPhase::Failed);
+    earlier.revision = "00000000000000bb".to_owned();
+    let facts = Facts {
+        run: Some(earlier),
+        ..no_facts()
+    };
+    let status = first(Known::Accepted(&intent(), &facts));
+    assert!(row(&status).contains("Succeeded=Unknown/Pending"), "{}", row(&status));
+    assert_eq!(status.run, None);
+}
+
+#[test]
+fn revision_whose_run_is_not_kept_any_more_counts_as_finished() {
+    let facts = Facts {
+        retired: true,
+        ..no_facts()
+    };
+    let status = first(Known::Accepted(&intent(), &facts));
+    assert_eq!(
+        row(&status),
+        "Accepted=True/Accepted Succeeded=Unknown/Retired Ready=True/Retired Finished=True/Retired"
+    );
+}
+
+#[test]
+fn failure_says_which_step_and_why() {
+    let mut failed = run("r", RunPhase::Failed);
+    let error = SummaryError {
+        step: Some("charge".into()),
+        code: "CARD".into(),
+        message: "declined".into(),
+    };
+    failed.summary.as_mut().unwrap().error = Some(error);
+    let status = accepted(&failed, at(1));
+    assert_eq!(
+        get(&status.conditions, Ready).unwrap().message,
+        "step charge: CARD: declined"
+    );
+    assert_eq!(status.run.unwrap().error.unwrap().code, "CARD");
+}
+
+#[test]
+fn status_stays_below_16_kib_whatever_the_run_says() {
+    let mut failed = run("r", RunPhase::Failed);
+    let summary = failed.summary.as_mut().unwrap();
+    let long = "\u{1F600}".repeat(10_000);
+    summary.step = Some(long.clone());
+    summary.waiting_for = Some(long.clone());
+    summary.error = Some(SummaryError {
+        step: Some(long.clone()),
+        code: long.clone(),
+        message: long,
+    });
+    summary.output = Some("x".repeat(4096).into());
+    let status = accepted(&failed, at(1));
+    assert!(serde_json::to_string(&status).unwrap().len() < 16 * 1024);
+}
+
+#[test]
+fn status_read_back_from_the_api_server_says_the_same() {
+    let mut ended = run("r", RunPhase::Succeeded);
+    ended.summary.as_mut().unwrap().output = Some(serde_json::json!({"a": 1.0, "b": [2.5, {"c": null}], "d": 1e3}));
+    ended.started_at = Some("2026-11-21T10:00:00.123456Z".parse().unwrap());
+    let status = accepted(&ended, at(1));
+    let mut read: WorkflowStatus = serde_json::from_value(serde_json::to_value(&status).unwrap()).unwrap();
+    read.run.as_mut().unwrap().output = Some(serde_json::json!({"a": 1, "b": [2.5, {}], "d": 1000}));
+    read.conditions.reverse();
+    assert!(says_the_same(&status, &read));
+    read.run.as_mut().unwrap().output = Some(serde_json::json!({"a": 2, "b": [2.5, {}], "d": 1000}));
+    assert!(!says_the_same(&status, &read));
+}
+
+#[test]
+fn time_alone_changes_nothing() {
+    let before = accepted(&run("r", RunPhase::Running), at(1));
+    let later = of(
+        &before,
+        1,
+        Known::Accepted(&intent(), &facts(&run("r", RunPhase::Running))),
+        at(500),
+    );
+    assert_eq!(before, later);
+}
