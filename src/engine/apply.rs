@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::{
-    error::StepError,
+    error::{ErrorKind, StepError},
     event::{Event, RunError, StepName},
     run::{Activity, Ending, OpenStep, Run, StepState, step_view},
 };
@@ -24,11 +24,17 @@ pub fn apply(run: &mut Run, event: &Event) {
             error,
             retry_at,
         } => {
-            run.takeovers = 0;
             open(run, step, *attempt, Activity::Retry(*retry_at));
+            // An unknown outcome is no result: a request that kills its workers must not be tried for ever.
+            let is_result = error.kind != ErrorKind::Ambiguous;
+            if is_result {
+                run.takeovers = 0;
+            }
             if let Some(open) = run.open.iter_mut().find(|open| open.step == *step) {
                 open.error = Some(error.clone());
-                open.takeovers = 0;
+                if is_result {
+                    open.takeovers = 0;
+                }
             }
         }
         Event::StepSucceeded { step, output } => {
@@ -63,11 +69,14 @@ pub fn apply(run: &mut Run, event: &Event) {
             });
         }
         Event::TakenOver { hold_until } => {
+            // In a hold nothing is performed, so no step can have been the cause.
+            if run.hold_until.is_none() {
+                for open in run.open.iter_mut().filter(|open| open.activity == Activity::Attempt) {
+                    open.takeovers = open.takeovers.saturating_add(1);
+                }
+            }
             run.takeovers = run.takeovers.saturating_add(1);
             run.hold_until = *hold_until;
-            for open in run.open.iter_mut().filter(|open| open.activity == Activity::Attempt) {
-                open.takeovers = open.takeovers.saturating_add(1);
-            }
         }
         Event::HoldEnded => run.hold_until = None,
         Event::RunFinished { at } => run.finished_at = Some(*at),

@@ -123,3 +123,88 @@ fn not_open(step: &str) -> StepError {
         format!("step `{step}` has no open attempt"),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::engine::{Expect, HttpTarget, testing::*};
+
+    fn rendered(step: &Value) -> Result<Request, StepError> {
+        let run = Driven::claimed(&json!({ "steps": [step] }));
+        request(&run.run, &run.def, "a")
+    }
+
+    #[test]
+    fn values_of_a_request_are_evaluated_and_string_positions_hold_strings() {
+        let found = rendered(&json!({"name": "a", "http": {
+            "connection": "c", "path": "/x/{id}", "method": "POST",
+            "pathParams": {"id": "=input.n"},
+            "query": {"q": ["=input.who", 2, true], "s": "==literal", "o": {"a": 1}},
+            "headers": {"X-N": 1.5},
+            "body": {"n": "=input.n", "list": "=input.items"}
+        }}));
+        let Ok(Request::Http(found)) = found else {
+            panic!("{found:?}")
+        };
+        assert_eq!(
+            found.target,
+            HttpTarget::Connection {
+                name: "c".to_owned(),
+                path: "/x/{id}".to_owned()
+            }
+        );
+        assert_eq!((found.method.as_str(), found.repeatable), ("POST", false));
+        assert_eq!(Value::Object(found.path_params), json!({"id": "3"}));
+        assert_eq!(
+            Value::Object(found.query),
+            json!({"q": ["world", "2", "true"], "s": "=literal", "o": "{\"a\":1}"})
+        );
+        assert_eq!(Value::Object(found.headers), json!({"X-N": "1.5"}));
+        assert_eq!(found.body, Some(json!({"n": 3, "list": [1, 2]})));
+    }
+
+    #[test]
+    fn a_request_defaults_to_get_without_body_and_tells_null_from_none() {
+        let Ok(Request::Http(bare)) = rendered(&json!({"name": "a", "http": {"url": "https://h/"}})) else {
+            panic!()
+        };
+        assert_eq!((bare.method.as_str(), bare.repeatable, bare.body), ("GET", true, None));
+        let Ok(Request::Http(null)) = rendered(&json!({"name": "a", "http": {"url": "https://h/", "body": null}}))
+        else {
+            panic!()
+        };
+        assert_eq!(null.body, Some(Value::Null));
+    }
+
+    #[test]
+    fn a_statement_keeps_its_text_and_gets_its_arguments() {
+        let found = rendered(&json!({"name": "a", "sql": {
+            "connection": "db", "query": "SELECT '=input.n', $1, $2", "args": ["=input.who", {"n": "=input.n"}], "readOnly": true,
+            "expect": {"minRows": 1, "code": "NONE"}
+        }}));
+        let expected = SqlRequest {
+            connection: "db".to_owned(),
+            query: "SELECT '=input.n', $1, $2".to_owned(),
+            args: vec![json!("world"), json!({"n": 3})],
+            read_only: true,
+            expect: Some(Expect {
+                min_rows: Some(1),
+                max_rows: None,
+                code: Some("NONE".to_owned()),
+            }),
+        };
+        assert_eq!(found, Ok(Request::Sql(expected)));
+    }
+
+    #[test]
+    fn only_an_open_attempt_has_a_request() {
+        let run = Driven::claimed(
+            &json!({"steps": [{"name": "a", "sleep": {"for": "1m"}}, {"name": "b", "http": {"url": "https://h/"}}]}),
+        );
+        for step in ["a", "b", "nobody"] {
+            assert_eq!(request(&run.run, &run.def, step).unwrap_err().code, "NotOpen", "{step}");
+        }
+    }
+}

@@ -108,3 +108,119 @@ fn error(run: &Run) -> Option<SummaryError> {
 fn shown(at: Timestamp) -> impl std::fmt::Display {
     at.strftime("%Y-%m-%dT%H:%M:%SZ")
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::engine::{ErrorKind, Input, testing::*};
+
+    fn look(run: &Driven) -> Summary {
+        summary(&run.run, &run.def)
+    }
+
+    #[test]
+    fn a_run_is_shown_from_its_start_to_its_end() {
+        let get = |name: &str, needs: &[&str]| json!({"name": name, "needs": needs, "http": {"url": "https://h/"}});
+        let mut run = Driven::new(&json!({
+            "steps": [get("a", &[]), get("b", &[]), {"name": "nap", "sleep": {"for": "90.5s"}}],
+            "finally": [get("z", &[])],
+            "output": "=steps.a.output.body"
+        }));
+        let pending = look(&run);
+        assert_eq!(
+            (pending.phase, pending.progress.as_str(), pending.step, pending.attempts),
+            (Phase::Pending, "0/3", None, 0)
+        );
+
+        run.tell(Input::Claimed);
+        let running = look(&run);
+        assert_eq!(
+            (running.phase, running.step.as_deref(), running.attempts),
+            (Phase::Running, Some("a +1"), 1)
+        );
+        assert_eq!(
+            (running.started_at, running.waiting_for, running.error),
+            (Some(at(0)), None, None)
+        );
+
+        run.answer("a", 1, Err(StepError::new(ErrorKind::Timeout, "Timeout", "slow")));
+        let retrying = look(&run);
+        assert!(retrying.waiting_for.unwrap().starts_with("retry at 2026-11-21T09:00:0"));
+        let shown = retrying.error.unwrap();
+        assert_eq!((shown.step.as_deref(), shown.code.as_str()), (Some("a"), "Timeout"));
+
+        run.timers_at(5);
+        run.answer("a", 2, Ok(http(200)));
+        run.succeed("b", http(200));
+        let sleeping = look(&run);
+        assert_eq!(
+            (sleeping.phase, sleeping.progress.as_str(), sleeping.step.as_deref()),
+            (Phase::Sleeping, "2/3", Some("nap"))
+        );
+        assert_eq!(
+            sleeping.waiting_for.as_deref(),
+            Some("timer until 2026-11-21T09:01:35Z")
+        );
+
+        run.timers_at(200);
+        let ending = look(&run);
+        assert_eq!(
+            (ending.phase, ending.progress.as_str(), ending.step.as_deref()),
+            (Phase::Running, "3/3", Some("z"))
+        );
+        assert_eq!(ending.output, None, "the run has not succeeded yet");
+
+        run.succeed("z", http(404));
+        let done = look(&run);
+        assert_eq!(
+            (done.phase, done.progress.as_str(), done.error),
+            (Phase::Succeeded, "3/3", None)
+        );
+        assert_eq!(
+            (done.output, done.output_omitted, done.finished_at),
+            (Some(json!({"id": "x1"})), false, Some(at(200)))
+        );
+    }
+
+    #[test]
+    fn a_large_output_is_left_out_and_said_so() {
+        let mut run = Driven::claimed(
+            &json!({"steps": [{"name": "a", "http": {"url": "https://h/"}}], "output": "=steps.a.output.body"}),
+        );
+        run.succeed("a", json!({"status": 200, "body": "x".repeat(5000)}));
+        let done = look(&run);
+        assert_eq!((done.output, done.output_omitted), (None, true));
+    }
+
+    #[test]
+    fn a_failed_run_says_why() {
+        let run = Driven::claimed(
+            &json!({"steps": [{"name": "a", "fail": {"code": "NO", "message": "because"}}], "output": 1}),
+        );
+        let done = look(&run);
+        let expected = SummaryError {
+            step: Some("a".to_owned()),
+            code: "NO".to_owned(),
+            message: "because".to_owned(),
+        };
+        assert_eq!(
+            (done.error, done.output, done.output_omitted),
+            (Some(expected), None, false)
+        );
+    }
+
+    #[test]
+    fn a_held_run_says_until_when() {
+        let mut run = Driven::claimed(&json!({"steps": [{"name": "a", "http": {"url": "https://h/"}}]}));
+        run.tell(Input::TakenOver);
+        run.tell(Input::TakenOver);
+        assert!(
+            look(&run)
+                .waiting_for
+                .unwrap()
+                .starts_with("takeover until 2026-11-21T09:00:0")
+        );
+    }
+}

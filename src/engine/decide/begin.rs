@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::{Decision, after};
+use super::{Decision, after, whole_micros};
 use crate::engine::{
     definition::{Action, Fail, Step},
     error::{ErrorKind, StepError},
@@ -75,7 +75,7 @@ impl Decision<'_> {
     fn instant(&self, formula: &Formula) -> Result<Timestamp, StepError> {
         let value = scope::value(self.run, formula, Answer::None)?;
         let text = render::text("sleep.until", &value)?;
-        text.parse().map_err(|_| {
+        text.parse().map(whole_micros).map_err(|_| {
             StepError::new(
                 ErrorKind::Expression,
                 "Invalid",

@@ -49,13 +49,13 @@ impl Decision<'_> {
         self.consider_all();
     }
 
+    /// An output that is null is none: JSON cannot tell an absent field from one that is null.
     fn output(&self) -> Result<Option<serde_json::Value>, StepError> {
-        let output = self
-            .def
-            .output()
-            .map(|output| scope::value(self.run, output, Answer::None))
-            .transpose()?;
-        output.map(fitting).transpose()
+        let Some(output) = self.def.output() else {
+            return Ok(None);
+        };
+        let output = fitting(scope::value(self.run, output, Answer::None)?)?;
+        Ok(Some(output).filter(|output| !output.is_null()))
     }
 }
 

@@ -12,7 +12,7 @@ mod tests;
 
 use std::collections::VecDeque;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     apply::apply,
@@ -244,5 +244,15 @@ impl Decision<'_> {
 
 /// An instant later, at most the end of time.
 fn after(now: Timestamp, duration: std::time::Duration) -> Timestamp {
-    now.checked_add(duration).unwrap_or(Timestamp::MAX)
+    whole_micros(now.checked_add(duration).unwrap_or(Timestamp::MAX))
+}
+
+/// The next whole microsecond: what the database's clock can show. A timer between two of them would look due and not be.
+fn whole_micros(at: Timestamp) -> Timestamp {
+    match at.subsec_nanosecond().rem_euclid(1_000) {
+        0 => at,
+        beyond => at
+            .checked_add(SignedDuration::from_nanos(i64::from(1_000 - beyond)))
+            .unwrap_or(at),
+    }
 }

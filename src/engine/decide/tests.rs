@@ -82,6 +82,30 @@ mod order {
     }
 
     #[test]
+    fn timers_are_whole_microseconds_and_never_early() {
+        for (seconds, armed) in [
+            ("1.0000001s", "2026-11-21T09:00:01.000001Z"),
+            ("1ms", "2026-11-21T09:00:00.001Z"),
+        ] {
+            let run = Driven::claimed(&json!({"steps": [{"name": "a", "sleep": {"for": seconds}}]}));
+            assert_eq!(
+                effects(&run.run, &run.def),
+                [Effect::WakeAt {
+                    at: armed.parse().unwrap()
+                }]
+            );
+        }
+        let run =
+            Driven::claimed(&json!({"steps": [{"name": "a", "sleep": {"until": "2026-11-21T09:00:00.0000009Z"}}]}));
+        assert_eq!(
+            effects(&run.run, &run.def),
+            [Effect::WakeAt {
+                at: "2026-11-21T09:00:00.000001Z".parse().unwrap()
+            }]
+        );
+    }
+
+    #[test]
     fn a_run_shows_itself_to_expressions() {
         let mut run = Driven::new(&json!({"steps": [{"name": "a", "set": {
             "id": "=run.id", "name": "=run.name", "ns": "=run.namespace", "wf": "=run.workflow", "rev": "=run.revision",
@@ -497,6 +521,32 @@ mod takeover {
         }
         assert_eq!(run.tell(Input::TakenOver), "taken killer-WorkerLost =Failed finished");
         assert_eq!(run.steps()["killer"]["attempts"], 1, "a takeover uses up no attempt");
+    }
+
+    #[test]
+    fn a_takeover_in_a_hold_is_nobodys_fault() {
+        let mut run = Driven::claimed(&json!({"steps": [get("a")]}));
+        for _ in 0..30 {
+            assert!(run.tell(Input::TakenOver).starts_with("taken"));
+        }
+        assert_eq!(run.timers_at(301), "go-on");
+        assert_eq!(run.wants(), "a#1");
+    }
+
+    #[test]
+    fn a_request_that_is_repeated_after_an_unknown_outcome_is_given_up_at_the_tenth_takeover_too() {
+        let mut run = Driven::claimed(&json!({"steps": [{
+            "name": "a", "http": {"url": "https://example.com/", "method": "POST"},
+            "retry": {"when": "true", "maxAttempts": 1000}
+        }]}));
+        let mut seconds = 0;
+        for attempt in 1..10 {
+            assert!(run.tell(Input::TakenOver).ends_with(&format!("a#{attempt}!Ambiguous")));
+            seconds += 1000;
+            assert!(run.timers_at(seconds).ends_with(&format!("a#{}", attempt + 1)));
+        }
+        assert_eq!(run.tell(Input::TakenOver), "taken-held a-WorkerLost");
+        assert_eq!(run.timers_at(seconds + 1000), "go-on =Failed finished");
     }
 
     #[test]
