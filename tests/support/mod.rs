@@ -7,5 +7,6 @@
 #![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 
 pub(crate) mod controlplane;
+pub(crate) mod pgproxy;
 pub(crate) mod postgres;
 pub(crate) mod process;

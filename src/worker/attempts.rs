@@ -1,0 +1,142 @@
+//! Attempts as tasks: started, bounded by kind, awaited. Not what an attempt does: see `action`.
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+use futures::FutureExt;
+use tokio::{
+    sync::Semaphore,
+    task::{AbortHandle, JoinSet},
+};
+use tracing::error;
+use uuid::Uuid;
+
+use super::{
+    action::{Actions, Attempt},
+    counters::Counters,
+    lease::Registration,
+};
+use crate::engine::{ErrorKind, Outcome, Request, StepError, StepName};
+
+/// SQL attempts at once: each holds a session of a database that is not ours, and databases have about a hundred.
+/// A Connection's own limit is lower as a rule; this bounds the process.
+const SQL: usize = 128;
+
+/// HTTP attempts at once: each holds a socket, and a process has about a thousand by default.
+const HTTP: usize = 512;
+
+/// The attempts of one registration; dropping it aborts them all.
+pub(super) struct Attempts {
+    actions: Actions,
+    me: Arc<Registration>,
+    counters: Arc<Counters>,
+    sql: Arc<Semaphore>,
+    http: Arc<Semaphore>,
+    tasks: JoinSet<Ended>,
+}
+
+/// An attempt that ended by itself.
+pub(super) struct Ended {
+    /// The run, and which of its stays in memory.
+    pub(super) run: Uuid,
+    pub(super) life: u64,
+    pub(super) step: StepName,
+    pub(super) attempt: u32,
+    /// None when the fence fell before it began: there is nothing to tell.
+    pub(super) outcome: Option<Outcome>,
+}
+
+impl Attempts {
+    pub(super) fn new(actions: Actions, me: Arc<Registration>, counters: Arc<Counters>) -> Self {
+        Self {
+            actions,
+            me,
+            counters,
+            sql: Arc::new(Semaphore::new(SQL)),
+            http: Arc::new(Semaphore::new(HTTP)),
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// Starts one. It waits for its turn, looks at the fence, and performs; a panic in it is its failure.
+    pub(super) fn start(
+        &mut self,
+        life: u64,
+        number: u32,
+        attempt: Attempt,
+        step: StepName,
+        request: Request,
+    ) -> AbortHandle {
+        let turns = match &request {
+            Request::Sql(_) => Some(Arc::clone(&self.sql)),
+            Request::Http(_) => Some(Arc::clone(&self.http)),
+            #[cfg(feature = "bench")]
+            Request::Noop => None,
+        };
+        let (actions, me, counters) = (self.actions.clone(), Arc::clone(&self.me), Arc::clone(&self.counters));
+        self.tasks.spawn(async move {
+            let _turn = match turns {
+                // Never closed, so this is a turn; were it not, the attempt would only be unbounded.
+                Some(turns) => turns.acquire_owned().await.ok(),
+                None => None,
+            };
+            let outcome = if me.fence.holds() {
+                counters.attempts_started.add(1);
+                Some(perform(&actions, &attempt, request).await)
+            } else {
+                None
+            };
+            Ended {
+                run: attempt.run,
+                life,
+                step,
+                attempt: number,
+                outcome,
+            }
+        })
+    }
+
+    /// Counts an attempt that needed no task.
+    #[cfg(feature = "bench")]
+    pub(super) fn answered_at_once(&self) {
+        self.counters.attempts_started.add(1);
+        self.counters.attempts_succeeded.add(1);
+    }
+
+    /// Waits for the next one that ends by itself. Cancel-safe. Never returns while there is none.
+    pub(super) async fn next(&mut self) -> Ended {
+        loop {
+            match self.tasks.join_next().await {
+                Some(Ok(ended)) => return ended,
+                // Aborted, and whoever did it knows.
+                Some(Err(_)) => {}
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// One that has ended by now.
+    pub(super) fn try_next(&mut self) -> Option<Ended> {
+        loop {
+            // The others were aborted, and whoever did it knows.
+            if let Ok(ended) = self.tasks.try_join_next()? {
+                return Some(ended);
+            }
+        }
+    }
+
+    /// Aborts all and waits until they are gone.
+    pub(super) async fn stop(&mut self) {
+        self.tasks.shutdown().await;
+    }
+}
+
+async fn perform(actions: &Actions, attempt: &Attempt, request: Request) -> Outcome {
+    match AssertUnwindSafe(actions.perform(attempt, request)).catch_unwind().await {
+        Ok(outcome) => outcome,
+        Err(_) => {
+            error!(run = %attempt.run, step = attempt.step, "an attempt panicked: this is a defect of ours");
+            let message = "the worker failed while it performed the step; whether the effect happened is not known";
+            Err(StepError::new(ErrorKind::Ambiguous, "WorkerPanicked", message))
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Workers against a real PostgreSQL: whole runs, and what faults do to them.
+
+#![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
+
+mod faults;
+mod life;
+mod rig;
+#[path = "../support/mod.rs"]
+mod support;
+mod target;
