@@ -1,2 +1,7 @@
-//! The binary: parse, telemetry, dispatch to a role.
-fn main() {}
+//! The binary: parse, and hand over to the role.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    everstep::app::run(everstep::cli::parse())
+}

@@ -13,8 +13,6 @@ pub struct Figures {
     pub store: Option<StoreFigures>,
     /// What this process' worker did.
     pub worker: Option<WorkerFigures>,
-    /// What this process' controller did.
-    pub controller: Option<ControllerFigures>,
 }
 
 /// What the database says.
@@ -47,17 +45,6 @@ pub struct WorkerFigures {
     pub fenced: u64,
 }
 
-/// What a controller did since it started.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct ControllerFigures {
-    /// Status writes.
-    pub status_patches: u64,
-    /// The brake holds orphans back.
-    pub orphan_brake: bool,
-    /// Objects whose runs were cancelled because the object is gone.
-    pub orphans_cancelled: u64,
-}
-
 /// The process' metrics.
 #[derive(Debug)]
 pub struct Metrics {
@@ -71,9 +58,6 @@ pub struct Metrics {
     append_conflicts: IntCounter,
     finished: IntCounter,
     fenced: IntCounter,
-    status_patches: IntCounter,
-    orphan_brake: IntGauge,
-    orphans: IntCounterVec,
 }
 
 impl Metrics {
@@ -114,18 +98,6 @@ impl Metrics {
                 "everstep_worker_fenced_total",
                 "Times this worker lost its lease and registered anew.",
             )?,
-            status_patches: IntCounter::new("everstep_status_patches_total", "Status writes to the API server.")?,
-            orphan_brake: IntGauge::new(
-                "everstep_orphan_brake",
-                "1 while a pass found too many orphans at once, and cancels none.",
-            )?,
-            orphans: IntCounterVec::new(
-                Opts::new(
-                    "everstep_orphans_total",
-                    "Objects that were found gone, by what was done about their runs.",
-                ),
-                &["result"],
-            )?,
         };
         metrics.register()?;
         Ok(metrics)
@@ -140,10 +112,7 @@ impl Metrics {
         self.registry.register(Box::new(self.appended.clone()))?;
         self.registry.register(Box::new(self.append_conflicts.clone()))?;
         self.registry.register(Box::new(self.finished.clone()))?;
-        self.registry.register(Box::new(self.fenced.clone()))?;
-        self.registry.register(Box::new(self.status_patches.clone()))?;
-        self.registry.register(Box::new(self.orphan_brake.clone()))?;
-        self.registry.register(Box::new(self.orphans.clone()))
+        self.registry.register(Box::new(self.fenced.clone()))
     }
 
     /// The figures in Prometheus' text format.
@@ -168,14 +137,6 @@ impl Metrics {
             advance(&self.append_conflicts, worker.append_conflicts);
             advance(&self.finished, worker.finished);
             advance(&self.fenced, worker.fenced);
-        }
-        if let Some(controller) = &figures.controller {
-            advance(&self.status_patches, controller.status_patches);
-            self.orphan_brake.set(i64::from(controller.orphan_brake));
-            advance(
-                &self.orphans.with_label_values(&["cancelled"]),
-                controller.orphans_cancelled,
-            );
         }
         let encoded = TextEncoder::new().encode_to_string(&self.registry.gather());
         encoded.unwrap_or_else(|error| format!("# the metrics could not be encoded: {error}\n"))
@@ -240,7 +201,6 @@ mod tests {
                 ..StoreFigures::default()
             }),
             worker: Some(WorkerFigures::default()),
-            controller: Some(ControllerFigures::default()),
         };
         let text = metrics.render(&figures);
         for line in text.lines().filter(|line| line.starts_with("# TYPE ")) {

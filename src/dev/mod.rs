@@ -3,5 +3,5 @@
 pub mod child;
 pub mod manifests;
 pub mod postgres;
-mod progress;
+pub mod progress;
 pub mod scratch;

@@ -7,6 +7,7 @@
 //! | `connect`, `pool` | connections, and refusing what cannot work; how a statement is sent |
 //! | `migrate`, `cluster` | the schema; whose database this is |
 //! | `start`, `facts`, `project` | the controller: runs from objects, and back |
+//! | `history` | journals, for people |
 //! | `orphans`, `findings` | objects that are gone; what workers found out about Connections |
 //! | `lease`, `claim`, `load`, `append` | a worker: its lease, its runs, and the one write path of a run |
 //! | `inbox`, `timers`, `recovery`, `retention` | sweeps |
@@ -24,6 +25,7 @@ mod error;
 mod facts;
 mod findings;
 mod gauges;
+mod history;
 mod inbox;
 mod lease;
 mod listen;

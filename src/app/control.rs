@@ -1,0 +1,118 @@
+//! The controller's side of a service: the API server's client, who we are there, the reconciles and their sweeps.
+
+use std::{fs, time::Duration};
+
+use kube::{Client, Config};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::Failure;
+use crate::{
+    cli,
+    controller::{self, Controller},
+    http::Readiness,
+    maintenance::{orphans, retention},
+    store::{Refusal, Store},
+};
+
+/// Where the kubelet puts the namespace of a pod.
+const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+/// Delete events that wait for the orphan pass; the periodic pass finds what did not fit.
+const DELETED: usize = 1024;
+/// Between two tries while the API server is away.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// A client from KUBECONFIG, `~/.kube/config` or the pod's account. Every call has a deadline and retries of our own.
+pub(super) async fn client() -> Result<Client, Failure> {
+    let no_config = |error: &dyn std::error::Error| {
+        Failure::Configuration(format!(
+            "no way to the API server: {error}. Set KUBECONFIG, or run in a pod with a service account"
+        ))
+    };
+    let mut config = Config::infer().await.map_err(|error| no_config(&error))?;
+    config.default_retry = false;
+    config.connect_timeout = Some(Duration::from_secs(5));
+    Client::try_from(config).map_err(|error| no_config(&error))
+}
+
+/// Reconciles and sweeps until `shutdown`.
+pub(super) async fn control(
+    store: &Store,
+    client: Client,
+    options: &cli::Service,
+    readiness: &Readiness,
+    shutdown: &CancellationToken,
+) -> Result<(), Failure> {
+    let (deleted, deletions) = mpsc::channel(DELETED);
+    let controller = Controller::new(controller::Context {
+        client: client.clone(),
+        store: store.clone(),
+        deleted,
+        options: controller::Options {
+            namespaces: namespaces(options),
+            resync: options.resync,
+            install: install(),
+            instance: instance(),
+            ..controller::Options::default()
+        },
+    });
+    let orphans = orphans::Orphans {
+        client,
+        store: store.clone(),
+        namespaces: namespaces(options),
+        period: options.orphan_period,
+        sight: Box::new(controller.sight()),
+        deleted: deletions,
+        actor: format!("controller {}", instance()),
+    };
+    readiness.ready("controller");
+    // The sweeps end with the reconciles, however those end.
+    let ended = shutdown.child_token();
+    let reconciling = async {
+        let result = controller.run(shutdown.clone()).await;
+        ended.cancel();
+        result
+    };
+    let (result, (), ()) =
+        tokio::join!(reconciling, orphans::run(orphans, ended.clone()), retention::run(store.clone(), ended.clone()));
+    result.map_err(|error| match error {
+        controller::Error::Store(error) => match &*error {
+            crate::store::Error::Refused(refusal) => Failure::Refused(refusal.clone()),
+            other => Failure::Broken(other.to_string()),
+        },
+        other => Failure::Broken(other.to_string()),
+    })
+}
+
+/// A worker performs nothing for another cluster's database: its Secrets and step keys would be the wrong ones.
+/// Waits while the API server is away.
+pub(super) async fn same_cluster(client: &Client, theirs: &str, shutdown: &CancellationToken) -> Result<(), Failure> {
+    loop {
+        match controller::cluster_id(client).await {
+            Ok(mine) if mine == theirs => return Ok(()),
+            Ok(mine) => return Err(Failure::Refused(Refusal::OtherCluster { mine, theirs: theirs.to_owned() })),
+            Err(error) => tracing::warn!(%error, "the worker does not know its cluster yet; trying again"),
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            () = tokio::time::sleep(PAUSE) => {}
+        }
+    }
+}
+
+/// The namespaces to work for; none: all.
+pub(super) fn namespaces(options: &cli::Service) -> Option<Vec<String>> {
+    (!options.namespaces.is_empty()).then(|| options.namespaces.clone())
+}
+
+/// This process, for Events, audit and the list of workers: host name (the pod's name) and process id.
+pub(super) fn instance() -> String {
+    let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    format!("{}/{}", host.unwrap_or_else(|| "localhost".to_owned()), std::process::id())
+}
+
+/// Names this install: the operator's namespace; `default` outside a cluster.
+fn install() -> String {
+    let namespace = fs::read_to_string(NAMESPACE_FILE).map(|text| text.trim().to_owned());
+    namespace.ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "default".to_owned())
+}

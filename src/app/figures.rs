@@ -1,0 +1,78 @@
+//! Gathers the figures of a scrape from the parts that a process has.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use tokio::time::timeout;
+
+use crate::{
+    metrics::{Figures, Metrics, StoreFigures, WorkerFigures},
+    store::{Error, Store},
+    worker::Counters,
+};
+
+/// A scrape must not wait for a database that is away: scrapers give up after ten seconds.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Where the figures come from; the parts are filled in as they start.
+pub(super) struct Gather {
+    metrics: Metrics,
+    store: OnceLock<Store>,
+    worker: OnceLock<Arc<Counters>>,
+}
+
+impl Gather {
+    pub(super) fn new(metrics: Metrics) -> Self {
+        Self { metrics, store: OnceLock::new(), worker: OnceLock::new() }
+    }
+
+    pub(super) fn store(&self, store: Store) {
+        // A process has one; a second would be a defect of ours that changes no figure.
+        self.store.get_or_init(|| store);
+    }
+
+    pub(super) fn worker(&self, counters: Arc<Counters>) {
+        self.worker.get_or_init(|| counters);
+    }
+
+    /// The metrics in Prometheus' text format.
+    pub(super) async fn scrape(&self) -> String {
+        let figures = Figures {
+            store: self.store_figures().await,
+            worker: self.worker.get().map(|counters| worker_figures(counters)),
+        };
+        self.metrics.render(&figures)
+    }
+
+    async fn store_figures(&self) -> Option<StoreFigures> {
+        let store = self.store.get()?;
+        match timeout(PATIENCE, ask(store)).await {
+            Ok(Ok(figures)) => Some(figures),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "the database gave no figures");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+}
+
+async fn ask(store: &Store) -> Result<StoreFigures, Error> {
+    let runs = store.phase_counts().await?.into_iter().map(|count| (count.phase.as_str().to_owned(), count.runs)).collect();
+    Ok(StoreFigures { runs, ready_oldest: store.ready_oldest().await? })
+}
+
+fn worker_figures(counters: &Counters) -> WorkerFigures {
+    WorkerFigures {
+        attempts_succeeded: counters.attempts_succeeded.get(),
+        attempts_failed: counters.attempts_failed.get(),
+        attempts_aborted: counters.attempts_aborted.get(),
+        settle_batches: counters.settle_batches.get(),
+        appended: counters.appended.get(),
+        append_conflicts: counters.lost.get(),
+        finished: counters.finished.get(),
+        fenced: counters.registrations.get().saturating_sub(1),
+    }
+}
