@@ -15,7 +15,10 @@ async fn a_place_in_the_journal_is_given_once() {
     let mut rig = rig().await;
     let run = Uuid::from_u128(1);
     assert_eq!(rig.store.append(&[step(run, 1)]).await.unwrap(), [Appended::Mine]);
-    let rival = Append { nonce: 99, ..finish(run, 1) };
+    let rival = Append {
+        nonce: 99,
+        ..finish(run, 1)
+    };
     assert_eq!(rig.store.append(&[rival]).await.unwrap(), [Appended::Lost]);
     assert_eq!(rig.one::<i64>("SELECT nonce FROM everstep.journal").await, 1007);
 }
@@ -46,10 +49,12 @@ async fn a_finish_ends_everything_of_the_run_and_sets_its_expiry() {
     let mut rig = rig().await;
     let run = rig.start("a").await;
     rig.owned().await;
-    rig.run(&format!("INSERT INTO everstep.timers VALUES ('{run}', now())")).await;
+    rig.run(&format!("INSERT INTO everstep.timers VALUES ('{run}', now())"))
+        .await;
     assert_eq!(rig.store.append(&[finish(run, 1)]).await.unwrap(), [Appended::Mine]);
     assert_eq!((rig.count("active").await, rig.count("timers").await), (0, 0));
-    let row = "SELECT concat_ws(' ', phase, summary_seq, summary ->> 'progress', expires_at - finished_at, snapshot_seq)
+    let row =
+        "SELECT concat_ws(' ', phase, summary_seq, summary ->> 'progress', expires_at - finished_at, snapshot_seq)
                FROM everstep.runs";
     assert_eq!(rig.one::<String>(row).await, "Succeeded 1 1/2 30 days");
     assert_eq!(rig.count("audit WHERE operation = 'finished'").await, 1);
@@ -61,7 +66,10 @@ async fn a_park_keeps_the_state_and_the_earliest_timer_and_a_claim_brings_both_b
     let run = rig.start("a").await;
     let (worker, _) = rig.owned().await;
     rig.store.append(&[step(run, 1)]).await.unwrap();
-    rig.store.append(&[park(run, 2, Some("2020-01-01T00:00:00Z"))]).await.unwrap();
+    rig.store
+        .append(&[park(run, 2, Some("2020-01-01T00:00:00Z"))])
+        .await
+        .unwrap();
     assert_eq!((rig.count("active").await, rig.count("timers").await), (0, 1));
 
     assert_eq!(rig.store.timer_sweep().await.unwrap(), 1);
@@ -75,7 +83,10 @@ async fn a_park_keeps_the_state_and_the_earliest_timer_and_a_claim_brings_both_b
 async fn a_park_without_a_timer_disarms_the_old_one() {
     let mut rig = rig().await;
     let run = rig.start("a").await;
-    rig.store.append(&[park(run, 1, Some("2040-01-01T00:00:00Z"))]).await.unwrap();
+    rig.store
+        .append(&[park(run, 1, Some("2040-01-01T00:00:00Z"))])
+        .await
+        .unwrap();
     rig.store.append(&[park(run, 2, None)]).await.unwrap();
     assert_eq!(rig.count("timers").await, 0);
 }
@@ -88,7 +99,11 @@ async fn a_lost_finish_changes_nothing() {
     rig.owned().await;
     let letter = rig.mail(run, "k").await;
     rig.store.append(&[step(run, 1)]).await.unwrap();
-    let late = Append { nonce: 1, taken: vec![letter], ..finish(run, 1) };
+    let late = Append {
+        nonce: 1,
+        taken: vec![letter],
+        ..finish(run, 1)
+    };
     assert_eq!(rig.store.append(&[late]).await.unwrap(), [Appended::Lost]);
     assert_eq!(rig.count("active").await, 1);
     assert_eq!(rig.count("runs WHERE finished_at IS NULL").await, 1);
@@ -101,9 +116,15 @@ async fn mail_is_taken_once_also_by_an_owner_that_was_told_twice() {
     let mut rig = rig().await;
     let run = rig.start("a").await;
     let letter = rig.mail(run, "k").await;
-    let first = Append { taken: vec![letter], ..step(run, 1) };
+    let first = Append {
+        taken: vec![letter],
+        ..step(run, 1)
+    };
     assert_eq!(rig.store.append(&[first]).await.unwrap(), [Appended::Mine]);
-    let again = Append { taken: vec![letter], ..step(run, 2) };
+    let again = Append {
+        taken: vec![letter],
+        ..step(run, 2)
+    };
     assert_eq!(rig.store.append(&[again]).await.unwrap(), [Appended::Lost]);
     let row = "SELECT concat_ws(' ', taken_seq, consumed_seq, outcome) FROM everstep.inbox";
     assert_eq!(rig.one::<String>(row).await, "1 1 Consumed");
@@ -117,8 +138,9 @@ async fn one_poisoned_decision_does_not_spoil_its_batch() {
     batch[4].events = "[not json".to_owned();
     batch[7].seq = 0;
     let answers = rig.store.append(&batch).await.unwrap();
-    let poisoned: Vec<usize> =
-        (0..9).filter(|&place| matches!(answers[place], Appended::Poison(_))).collect();
+    let poisoned: Vec<usize> = (0..9)
+        .filter(|&place| matches!(answers[place], Appended::Poison(_)))
+        .collect();
     assert_eq!(poisoned, [4, 7]);
     assert_eq!(answers.iter().filter(|answer| **answer == Appended::Mine).count(), 7);
     assert_eq!(rig.count("journal").await, 7);
@@ -128,15 +150,27 @@ async fn one_poisoned_decision_does_not_spoil_its_batch() {
 async fn text_that_jsonb_would_refuse_is_kept_as_it_is() {
     let mut rig = rig().await;
     let events = r#"[{"x":"\u0000","n":1e16}]"#;
-    rig.store.append(&[Append { events: events.to_owned(), ..step(Uuid::from_u128(1), 1) }]).await.unwrap();
-    assert_eq!(rig.one::<String>("SELECT events::text FROM everstep.journal").await, events);
+    rig.store
+        .append(&[Append {
+            events: events.to_owned(),
+            ..step(Uuid::from_u128(1), 1)
+        }])
+        .await
+        .unwrap();
+    assert_eq!(
+        rig.one::<String>("SELECT events::text FROM everstep.journal").await,
+        events
+    );
 }
 
 #[tokio::test]
 async fn the_identical_append_again_knows_its_own_row_and_a_foreign_one() {
     let rig = rig().await;
     let (a, b) = (Uuid::from_u128(1), Uuid::from_u128(2));
-    rig.store.append(&[step(a, 1), Append { nonce: 5, ..step(b, 1) }]).await.unwrap();
+    rig.store
+        .append(&[step(a, 1), Append { nonce: 5, ..step(b, 1) }])
+        .await
+        .unwrap();
     let answers = rig.store.append_again(&[step(a, 1), step(b, 1)]).await.unwrap();
     assert_eq!(answers, [Appended::Mine, Appended::Lost]);
 }
@@ -164,7 +198,12 @@ async fn an_answer_that_is_lost_after_the_commit_is_ambiguous_and_found_again() 
     let run = rig.start("a").await;
     rig.owned().await;
     let proxy = Proxy::before(&rig.url).await;
-    let store = Store::connect(&Options { max_connections: 1, ..options(&proxy.url) }).await.unwrap();
+    let store = Store::connect(&Options {
+        max_connections: 1,
+        ..options(&proxy.url)
+    })
+    .await
+    .unwrap();
     store.append(&[step(run, 1)]).await.unwrap();
     proxy.drop_answers.store(true, std::sync::atomic::Ordering::SeqCst);
     let batch = [finish(run, 2)];
@@ -196,33 +235,36 @@ async fn a_summary_of_a_run_that_goes_on_leaves_claim_and_state_alone() {
     let run = rig.start("a").await;
     rig.store.append(&[park(run, 1, None)]).await.unwrap();
     rig.run("UPDATE everstep.runs SET projected_seq = 1").await;
-    rig.run(&format!("INSERT INTO everstep.active (run_id, namespace) VALUES ('{run}', 'shop')")).await;
-    let then = Then::Keep { told: Some(told(Phase::Running)) };
+    rig.run(&format!(
+        "INSERT INTO everstep.active (run_id, namespace) VALUES ('{run}', 'shop')"
+    ))
+    .await;
+    let then = Then::Keep {
+        told: Some(told(Phase::Running)),
+    };
     rig.store.append(&[Append { then, ..step(run, 2) }]).await.unwrap();
     let row = "SELECT concat_ws(' ', phase, summary_seq, snapshot_seq) FROM everstep.runs";
     assert_eq!(rig.one::<String>(row).await, "Running 2 1");
     assert_eq!(rig.count("active").await, 1);
 }
 
-/// Rows written so far, by table; statistics of this moment, not of the last report.
+/// Rows written so far, by table. Sessions report what they wrote when they end, so the store gets new ones.
 async fn writes(rig: &mut Rig) -> Vec<(String, i64)> {
-    // Sessions report when they have been idle for a moment, so each question is asked until two answers agree.
-    let mut last = Vec::new();
-    loop {
-        tokio::time::sleep(Duration::from_millis(1100)).await;
-        let rows: Vec<(String, i64)> = sqlx::query_as(
-            "SELECT relname::text, n_tup_ins + n_tup_upd + n_tup_del FROM pg_stat_user_tables
-             WHERE schemaname = 'everstep' ORDER BY relname",
-        )
-        .fetch_all(&mut rig.sql)
-        .await
-        .unwrap();
-        let rows: Vec<(String, i64)> = rows;
-        if rows == last {
-            return rows;
-        }
-        last = rows;
+    rig.store = Store::connect(&options(&rig.url)).await.unwrap();
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    let sessions = "SELECT count(*) FROM pg_stat_activity
+                    WHERE application_name = 'test' AND datname = current_database()";
+    while rig.one::<i64>(sessions).await > 0 {
+        assert!(tokio::time::Instant::now() < deadline, "sessions do not end");
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    sqlx::query_as(
+        "SELECT relname::text, n_tup_ins + n_tup_upd + n_tup_del FROM pg_stat_user_tables
+         WHERE schemaname = 'everstep' ORDER BY relname",
+    )
+    .fetch_all(&mut rig.sql)
+    .await
+    .unwrap()
 }
 
 async fn wait_until_somebody_waits(url: &str) {
@@ -272,7 +314,10 @@ impl Proxy {
                         let read = from_server.read(&mut buffer).await.unwrap_or(0);
                         // An answer that ends with ReadyForQuery in state idle comes after the commit.
                         let committed = buffer[..read].ends_with(&[b'Z', 0, 0, 0, 5, b'I']);
-                        if read == 0 || (flag.load(std::sync::atomic::Ordering::SeqCst) && committed_data(&buffer[..read], committed)) {
+                        if read == 0
+                            || (flag.load(std::sync::atomic::Ordering::SeqCst)
+                                && committed_data(&buffer[..read], committed))
+                        {
                             break;
                         }
                         to_client.write_all(&buffer[..read]).await.unwrap();
@@ -281,7 +326,10 @@ impl Proxy {
                 });
             }
         });
-        Self { url: url.to_string(), drop_answers }
+        Self {
+            url: url.to_string(),
+            drop_answers,
+        }
     }
 }
 

@@ -22,7 +22,11 @@ pub(crate) struct Rig {
 }
 
 pub(crate) fn options(url: &str) -> Options {
-    Options { url: url.to_owned(), max_connections: 4, application_name: "test".to_owned() }
+    Options {
+        url: url.to_owned(),
+        max_connections: 4,
+        application_name: "test".to_owned(),
+    }
 }
 
 pub(crate) async fn rig() -> Rig {
@@ -32,7 +36,11 @@ pub(crate) async fn rig() -> Rig {
         store.adopt_cluster("cluster-1", "default").await.unwrap();
     })
     .await;
-    Rig { store: Store::connect(&options(&url)).await.unwrap(), sql: PgConnection::connect(&url).await.unwrap(), url }
+    Rig {
+        store: Store::connect(&options(&url)).await.unwrap(),
+        sql: PgConnection::connect(&url).await.unwrap(),
+        url,
+    }
 }
 
 impl Rig {
@@ -41,11 +49,18 @@ impl Rig {
     where
         T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
     {
-        sqlx::query(AssertSqlSafe(sql.to_owned())).fetch_one(&mut self.sql).await.unwrap().get(0)
+        sqlx::query(AssertSqlSafe(sql.to_owned()))
+            .fetch_one(&mut self.sql)
+            .await
+            .unwrap()
+            .get(0)
     }
 
     pub(crate) async fn run(&mut self, sql: &str) {
-        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut self.sql).await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+            .execute(&mut self.sql)
+            .await
+            .unwrap();
     }
 
     pub(crate) async fn count(&mut self, from: &str) -> i64 {
@@ -108,7 +123,11 @@ pub(crate) fn wish(uid: &str) -> Submission {
         suspended: false,
         revision: "r1".to_owned(),
         body: json!({"input": {"n": 1}, "steps": []}).to_string(),
-        start: Some(Start { start_key: format!("uid/{uid}/r1"), input: None, trigger: "OnApply".to_owned() }),
+        start: Some(Start {
+            start_key: format!("uid/{uid}/r1"),
+            input: None,
+            trigger: "OnApply".to_owned(),
+        }),
         only_when_idle: true,
     }
 }
@@ -119,7 +138,11 @@ pub(crate) fn edited(uid: &str, generation: i64) -> Submission {
     Submission {
         generation,
         revision: format!("r{generation}"),
-        start: Some(Start { start_key, input: None, trigger: "OnApply".to_owned() }),
+        start: Some(Start {
+            start_key,
+            input: None,
+            trigger: "OnApply".to_owned(),
+        }),
         ..wish(uid)
     }
 }
@@ -138,7 +161,11 @@ pub(crate) fn told(phase: Phase) -> Told {
         output: None,
         output_omitted: false,
     };
-    Told { summary, reason: None, deadline: None }
+    Told {
+        summary,
+        reason: None,
+        deadline: None,
+    }
 }
 
 /// The next decision of a run, of which nothing remains but its row.
@@ -164,5 +191,10 @@ pub(crate) fn park(run: Uuid, seq: i32, wake_at: Option<&str>) -> Append {
 }
 
 pub(crate) fn finish(run: Uuid, seq: i32) -> Append {
-    Append { then: Then::Finish { told: told(Phase::Succeeded) }, ..step(run, seq) }
+    Append {
+        then: Then::Finish {
+            told: told(Phase::Succeeded),
+        },
+        ..step(run, seq)
+    }
 }
