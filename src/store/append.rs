@@ -1,11 +1,35 @@
 //! The one write path of a run: decisions of many runs in one statement.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use serde_json::Value;
+use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
-use super::{Error, Store};
+use super::{
+    Cause, Error, Store,
+    pool::{self, Statement},
+    row::{column, to_sql},
+};
 use crate::engine::Summary;
+
+/// A middle step: one inserted row a run. Whoever is there first keeps the place; the insert waits for a transaction that
+/// is still committing the same one.
+const APPEND: &str = "
+INSERT INTO everstep.journal AS j (run_id, seq, at, nonce, events)
+SELECT run_id, seq, at, nonce, events::json
+FROM UNNEST($1::uuid[], $2::int[], $3::timestamptz[], $4::bigint[], $5::text[]) AS new (run_id, seq, at, nonce, events)
+ON CONFLICT DO NOTHING
+RETURNING j.run_id";
+
+const APPEND_AND_MORE: &str = include_str!("sql/append.sql");
+
+/// A statement of its own, after the insert has waited: it sees the row that was in the way.
+const WHOSE: &str = "
+SELECT j.run_id
+FROM UNNEST($1::uuid[], $2::int[], $3::bigint[]) AS new (run_id, seq, nonce)
+JOIN everstep.journal AS j ON j.run_id = new.run_id AND j.seq = new.seq AND j.nonce = new.nonce";
 
 /// One decision of one run.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,7 +102,7 @@ pub enum AppendError {
     /// The connection ended before the answer: each decision may or may not be in the journal.
     /// Keep the memory (P11), start no attempt (P7), and call [`Store::append_again`] with the identical batch.
     #[error("the outcome of an append is unknown: {0}")]
-    Ambiguous(#[source] super::error::Cause),
+    Ambiguous(#[source] Cause),
     /// Nothing of the batch was written. The same batch may be sent again.
     #[error(transparent)]
     Failed(#[from] Error),
@@ -91,8 +115,7 @@ impl Store {
     /// # Errors
     /// [`AppendError`]: ambiguous, or nothing was written.
     pub async fn append(&self, batch: &[Append]) -> Result<Vec<Appended>, AppendError> {
-        let _ = batch;
-        Err(Error::NotFound.into())
+        self.settle(batch, Conflict::Lost).await
     }
 
     /// The identical batch again after an ambiguous end. It waits for the old transaction where that is still committing;
@@ -101,7 +124,218 @@ impl Store {
     /// # Errors
     /// [`AppendError`]: still ambiguous, whichever variant it is; call it again.
     pub async fn append_again(&self, batch: &[Append]) -> Result<Vec<Appended>, AppendError> {
-        let _ = batch;
-        Err(Error::NotFound.into())
+        self.settle(batch, Conflict::AskNonce).await
+    }
+
+    async fn settle(&self, batch: &[Append], conflict: Conflict) -> Result<Vec<Appended>, AppendError> {
+        let mut order: Vec<usize> = (0..batch.len()).collect();
+        // Batches in different orders would deadlock on the runs that they share.
+        order.sort_unstable_by_key(|&place| batch[place].run);
+        let mut answers = vec![Appended::Lost; batch.len()];
+        // Halves of the batch yet to be sent: more than one only after a data error.
+        let mut open = vec![&order[..]];
+        while let Some(places) = open.pop().filter(|places| !places.is_empty()) {
+            let part: Vec<&Append> = places.iter().map(|&place| &batch[place]).collect();
+            match self.send(&part, conflict).await {
+                Ok(mine) => {
+                    for &place in places {
+                        if mine.contains(&batch[place].run) {
+                            answers[place] = Appended::Mine;
+                        }
+                    }
+                }
+                Err(Sent::Poison(why)) => match places {
+                    [place] => answers[*place] = Appended::Poison(why),
+                    _ => {
+                        let (first, second) = places.split_at(places.len() / 2);
+                        open.extend([second, first]);
+                    }
+                },
+                // Parts that went before may be in the journal: of those, only the identical batch tells.
+                Err(Sent::Failed(Error::Unavailable(cause))) if places.len() < batch.len() => {
+                    return Err(AppendError::Ambiguous(cause));
+                }
+                Err(Sent::Failed(error)) => return Err(AppendError::Failed(error)),
+                Err(Sent::Unknown(cause)) => return Err(AppendError::Ambiguous(cause)),
+            }
+        }
+        Ok(answers)
+    }
+
+    /// One statement, sorted by run; again, when it lost against others. Answers the runs whose decision is in the journal.
+    async fn send(&self, part: &[&Append], conflict: Conflict) -> Result<HashSet<Uuid>, Sent> {
+        let mut tried = 0;
+        loop {
+            tried += 1;
+            let mut link = self.pool.link().await.map_err(Sent::Failed)?;
+            match link.fetch(statement(part)).await {
+                Ok(rows) => {
+                    let mut mine = runs(&rows)?;
+                    if conflict == Conflict::AskNonce && mine.len() < part.len() {
+                        let rows = link
+                            .fetch(whose(part))
+                            .await
+                            .map_err(|error| Sent::Unknown(error.into()))?;
+                        mine.extend(runs(&rows)?);
+                    }
+                    return Ok(mine);
+                }
+                Err(error) if pool::is_retryable(&error) && tried < pool::tries() => {
+                    drop(link);
+                    pool::pause(tried).await;
+                }
+                Err(error) => return Err(Sent::of(error)),
+            }
+        }
+    }
+}
+
+/// What a row at the expected place means.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Conflict {
+    /// The first time: it is somebody else's.
+    Lost,
+    /// After an ambiguous end: it may be ours.
+    AskNonce,
+}
+
+/// Why one statement gave no answer.
+enum Sent {
+    /// The data of at least one decision cannot be stored; nothing was written.
+    Poison(String),
+    /// Nothing was written.
+    Failed(Error),
+    /// Written or not.
+    Unknown(Cause),
+}
+
+impl Sent {
+    fn of(error: sqlx::Error) -> Self {
+        match pool::code(&error) {
+            // The server has ended the session, perhaps after the commit; or it never answered.
+            Some(code) if pool::is_end(&code) => Self::Unknown(error.into()),
+            // Data and constraints. 54: a value larger than the server takes.
+            Some(code) if ["22", "23", "54"].iter().any(|class| code.starts_with(class)) => {
+                Self::Poison(error.to_string())
+            }
+            Some(_) => Self::Failed(Error::of_statement(error)),
+            None => Self::Unknown(error.into()),
+        }
+    }
+}
+
+fn runs(rows: &[PgRow]) -> Result<HashSet<Uuid>, Sent> {
+    rows.iter()
+        .map(|row| column(row, "run_id"))
+        .collect::<Result<_, _>>()
+        .map_err(|error| Sent::Unknown(error.into()))
+}
+
+/// A decision of which nothing but a row of the journal remains is the common case: it gets a statement of its own, whose
+/// plan costs nothing.
+fn statement(part: &[&Append]) -> Statement<'static> {
+    let told: Vec<(&Append, &Told)> = part
+        .iter()
+        .filter_map(|&append| Some((append, append.then.told()?)))
+        .collect();
+    let taken: Vec<(Uuid, i64)> = part
+        .iter()
+        .flat_map(|append| append.taken.iter().map(|&id| (append.run, id)))
+        .collect();
+    if told.is_empty() && taken.is_empty() {
+        return journal(sqlx::query(APPEND), part);
+    }
+    journal(sqlx::query(APPEND_AND_MORE), part)
+        .bind(taken.iter().map(|(run, _)| *run).collect::<Vec<_>>())
+        .bind(taken.iter().map(|(_, id)| *id).collect::<Vec<_>>())
+        .bind(told.iter().map(|(append, _)| append.run).collect::<Vec<_>>())
+        .bind(told.iter().map(|(append, _)| append.then.as_str()).collect::<Vec<_>>())
+        .bind(
+            told.iter()
+                .map(|(_, told)| told.summary.phase.as_str())
+                .collect::<Vec<_>>(),
+        )
+        .bind(told.iter().map(|(_, told)| told.reason.as_deref()).collect::<Vec<_>>())
+        .bind(told.iter().map(|(_, told)| text(&told.summary)).collect::<Vec<_>>())
+        .bind(told.iter().map(|(_, told)| to_sql(told.deadline)).collect::<Vec<_>>())
+        .bind(
+            told.iter()
+                .map(|(_, told)| to_sql(told.summary.started_at))
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            told.iter()
+                .map(|(append, told)| to_sql(finished_at(append, told)))
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            told.iter()
+                .map(|(append, _)| append.then.snapshot().map(text))
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            told.iter()
+                .map(|(append, _)| to_sql(append.then.wake_at()))
+                .collect::<Vec<_>>(),
+        )
+}
+
+/// Binds `$1` to `$5`: the rows of the journal.
+pub(super) fn journal<'q>(statement: Statement<'q>, part: &[&Append]) -> Statement<'q> {
+    statement
+        .bind(part.iter().map(|append| append.run).collect::<Vec<_>>())
+        .bind(part.iter().map(|append| append.seq).collect::<Vec<_>>())
+        .bind(part.iter().map(|append| to_sql(Some(append.at))).collect::<Vec<_>>())
+        .bind(part.iter().map(|append| append.nonce).collect::<Vec<_>>())
+        .bind(part.iter().map(|append| append.events.as_str()).collect::<Vec<_>>())
+}
+
+fn whose(part: &[&Append]) -> Statement<'static> {
+    sqlx::query(WHOSE)
+        .bind(part.iter().map(|append| append.run).collect::<Vec<_>>())
+        .bind(part.iter().map(|append| append.seq).collect::<Vec<_>>())
+        .bind(part.iter().map(|append| append.nonce).collect::<Vec<_>>())
+}
+
+/// A terminal run has an end, whatever its summary forgot.
+fn finished_at(append: &Append, told: &Told) -> Option<Timestamp> {
+    match append.then {
+        Then::Finish { .. } => Some(told.summary.finished_at.unwrap_or(append.at)),
+        Then::Keep { .. } | Then::Park { .. } => None,
+    }
+}
+
+fn text(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("a tree of strings, numbers and maps with string keys")
+}
+
+impl Then {
+    fn as_str(&self) -> &'static str {
+        match self {
+            Self::Keep { .. } => "keep",
+            Self::Park { .. } => "park",
+            Self::Finish { .. } => "finish",
+        }
+    }
+
+    fn told(&self) -> Option<&Told> {
+        match self {
+            Self::Keep { told } => told.as_ref(),
+            Self::Park { told, .. } | Self::Finish { told } => Some(told),
+        }
+    }
+
+    fn snapshot(&self) -> Option<&Value> {
+        match self {
+            Self::Park { snapshot, .. } => Some(snapshot),
+            Self::Keep { .. } | Self::Finish { .. } => None,
+        }
+    }
+
+    fn wake_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Park { wake_at, .. } => *wake_at,
+            Self::Keep { .. } | Self::Finish { .. } => None,
+        }
     }
 }

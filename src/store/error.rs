@@ -130,4 +130,53 @@ impl Error {
     pub(super) fn timeout(what: &str, after: Duration) -> Self {
         Self::unavailable(format!("{what}: no answer within {after:?}"))
     }
+
+    /// Why no connection came about.
+    pub(super) fn of_connecting(error: sqlx::Error) -> Self {
+        let sqlx::Error::Database(said) = &error else {
+            return match error {
+                sqlx::Error::Configuration(why) => Refusal::Url(why.to_string()).into(),
+                error => Self::Unavailable(error.into()),
+            };
+        };
+        let message = said.message().to_owned();
+        match said.code().as_deref() {
+            Some("28000" | "28P01") => Refusal::Credentials(message).into(),
+            Some("3D000") => Refusal::NoSuchDatabase(message).into(),
+            // Prepared by another client of the pooler, on the server connection that we share with it.
+            Some("26000" | "42P05") => Refusal::Pooler.into(),
+            // Poolers have no codes of their own, only words.
+            Some("08P01") if message.contains("startup parameter") => Refusal::Pooler.into(),
+            Some("08P01") if message.contains("password") || message.contains("no such user") => {
+                Refusal::Credentials(message).into()
+            }
+            Some("08P01") if message.contains("no such database") => Refusal::NoSuchDatabase(message).into(),
+            _ => Self::Unavailable(error.into()),
+        }
+    }
+
+    /// Why a statement gave no answer, after whatever repetition it was worth.
+    pub(super) fn of_statement(error: sqlx::Error) -> Self {
+        let Some(code) = super::pool::code(&error) else {
+            return match error {
+                error @ (sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)) => {
+                    Self::Unavailable(error.into())
+                }
+                error => Self::Corrupt(error.to_string()),
+            };
+        };
+        match &*code {
+            "42501" => Refusal::Privilege(error.to_string()).into(),
+            "25006" => Refusal::Standby(error.to_string()).into(),
+            // Statements name our tables only: they are not there, or older than we know.
+            "3F000" | "42P01" | "42703" | "42883" => Refusal::NotMigrated {
+                database: 0,
+                binary: super::migrate::newest(),
+            }
+            .into(),
+            // Data, constraints, syntax: the same again would fail the same.
+            code if ["22", "23", "42"].iter().any(|class| code.starts_with(class)) => Self::Corrupt(error.to_string()),
+            _ => Self::Unavailable(error.into()),
+        }
+    }
 }

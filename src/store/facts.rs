@@ -1,10 +1,88 @@
 //! What the database knows of an object: read for every reconcile, writes nothing.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
+use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
-use super::{DefinitionId, DeletionPolicy, Error, Store};
+use super::{
+    DefinitionId, DeletionPolicy, Error, Retention, Store,
+    row::{column, json, maybe_time, time},
+};
 use crate::engine::{Phase, Summary};
+
+/// The shown run: the live one, else the wished one, else the newest. Stuck, as far as the database sees it: ready for a
+/// minute and nobody alive has it.
+const FACTS: &str = "
+SELECT wish.uid, (SELECT everstep.now()) AS now,
+  o.generation, o.definition_id, od.revision, o.deletion_policy, o.suspended, o.suspected_at, o.gone_at,
+  extract(epoch FROM o.keep_succeeded)::float8 AS keep_succeeded, extract(epoch FROM o.keep_failed)::float8 AS keep_failed,
+  w.id AS wished_id, w.start_key AS wished_start_key, wd.revision AS wished_revision, w.phase AS wished_phase,
+  w.reason AS wished_reason, w.summary::text AS wished_summary, w.summary_seq AS wished_summary_seq,
+  w.projected_seq AS wished_projected_seq, w.created_at AS wished_created_at, w.started_at AS wished_started_at,
+  w.finished_at AS wished_finished_at,
+  r.id AS shown_id, r.start_key AS shown_start_key, rd.revision AS shown_revision, r.phase AS shown_phase,
+  r.reason AS shown_reason, r.summary::text AS shown_summary, r.summary_seq AS shown_summary_seq,
+  r.projected_seq AS shown_projected_seq, r.created_at AS shown_created_at, r.started_at AS shown_started_at,
+  r.finished_at AS shown_finished_at,
+  s.run_id IS NOT NULL AND s.retired_at IS NULL AND w.id IS NULL AS run_row_missing,
+  s.retired_at IS NOT NULL AS retired,
+  live.active, live.stuck, ended.succeeded, ended.failed
+FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[]) WITH ORDINALITY
+  AS wish (uid, namespace, workflow, start_key, place)
+LEFT JOIN everstep.owners AS o ON o.uid = wish.uid
+LEFT JOIN everstep.definitions AS od ON od.id = o.definition_id
+LEFT JOIN everstep.starts AS s
+  ON s.namespace = wish.namespace AND s.workflow = wish.workflow AND s.start_key = wish.start_key
+LEFT JOIN everstep.runs AS w ON w.id = s.run_id
+LEFT JOIN everstep.definitions AS wd ON wd.id = w.definition_id
+LEFT JOIN LATERAL (
+  SELECT max(l.id::text)::uuid AS newest, count(*) AS active,
+    count(*) FILTER (WHERE EXISTS (
+      SELECT 1 FROM everstep.active AS a
+      WHERE a.run_id = l.id AND a.ready_at < (SELECT everstep.now()) - interval '1 minute'
+        AND NOT EXISTS (
+          SELECT 1 FROM everstep.workers AS k
+          WHERE k.id = a.worker_id AND k.expires_at > (SELECT everstep.now())))) AS stuck
+  FROM everstep.runs AS l
+  WHERE l.owner_uid = wish.uid AND l.finished_at IS NULL
+) AS live ON true
+LEFT JOIN LATERAL (
+  SELECT max(e.id::text)::uuid AS newest, count(*) FILTER (WHERE e.phase = 'Succeeded') AS succeeded,
+    count(*) FILTER (WHERE e.phase <> 'Succeeded') AS failed
+  FROM everstep.runs AS e
+  WHERE e.owner_uid = wish.uid AND e.finished_at IS NOT NULL
+) AS ended ON true
+LEFT JOIN everstep.runs AS r ON r.id = coalesce(live.newest, w.id, ended.newest)
+LEFT JOIN everstep.definitions AS rd ON rd.id = r.definition_id
+ORDER BY wish.place";
+
+/// Names of a run's columns in [`FACTS`].
+const WISHED: [&str; 10] = [
+    "wished_start_key",
+    "wished_revision",
+    "wished_phase",
+    "wished_reason",
+    "wished_summary",
+    "wished_summary_seq",
+    "wished_projected_seq",
+    "wished_created_at",
+    "wished_started_at",
+    "wished_finished_at",
+];
+const SHOWN: [&str; 10] = [
+    "shown_start_key",
+    "shown_revision",
+    "shown_phase",
+    "shown_reason",
+    "shown_summary",
+    "shown_summary_seq",
+    "shown_projected_seq",
+    "shown_created_at",
+    "shown_started_at",
+    "shown_finished_at",
+];
 
 /// Whose facts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +133,10 @@ pub struct OwnerFacts {
     pub revision: String,
     /// What happens to runs when the object is gone.
     pub deletion_policy: DeletionPolicy,
+    /// Whether no new step begins.
+    pub suspended: bool,
+    /// How long its finished runs are kept.
+    pub retention: Retention,
     /// Since when the orphan pass suspects that the object is gone.
     pub suspected_at: Option<Timestamp>,
     /// When its runs were cancelled because it was gone.
@@ -91,7 +173,85 @@ pub struct RunFacts {
 impl Store {
     /// The facts of many objects in one statement and one snapshot, in the order asked.
     pub async fn facts(&self, of: &[FactsOf]) -> Result<Vec<Facts>, Error> {
-        let _ = of;
-        Err(Error::NotFound)
+        let rows = self
+            .fetch(|| {
+                sqlx::query(FACTS)
+                    .bind(of.iter().map(|of| of.uid.as_str()).collect::<Vec<_>>())
+                    .bind(of.iter().map(|of| of.namespace.as_str()).collect::<Vec<_>>())
+                    .bind(of.iter().map(|of| of.workflow.as_str()).collect::<Vec<_>>())
+                    .bind(of.iter().map(|of| of.start_key.as_deref()).collect::<Vec<_>>())
+            })
+            .await?;
+        if let Some(row) = rows.first() {
+            self.clock.learn(time(row, "now")?);
+        }
+        rows.iter().map(facts).collect()
     }
+}
+
+fn facts(row: &PgRow) -> Result<Facts, Error> {
+    let wished: Option<Uuid> = column(row, "wished_id")?;
+    let wished = wished.map(|id| run(row, id, &WISHED)).transpose()?;
+    let shown: Option<Uuid> = column(row, "shown_id")?;
+    let shown = shown.map(|id| run(row, id, &SHOWN)).transpose()?;
+    Ok(Facts {
+        uid: column(row, "uid")?,
+        owner: owner(row)?,
+        run: shown,
+        wished,
+        run_row_missing: column(row, "run_row_missing")?,
+        retired: column(row, "retired")?,
+        active: column(row, "active")?,
+        stuck: column(row, "stuck")?,
+        succeeded: column(row, "succeeded")?,
+        failed: column(row, "failed")?,
+    })
+}
+
+fn owner(row: &PgRow) -> Result<Option<OwnerFacts>, Error> {
+    let definition: Option<Uuid> = column(row, "definition_id")?;
+    let Some(definition) = definition else { return Ok(None) };
+    Ok(Some(OwnerFacts {
+        generation: column(row, "generation")?,
+        definition: DefinitionId(definition),
+        revision: column(row, "revision")?,
+        deletion_policy: DeletionPolicy::parse(column(row, "deletion_policy")?)?,
+        suspended: column(row, "suspended")?,
+        retention: Retention {
+            succeeded: Duration::from_secs_f64(column(row, "keep_succeeded")?),
+            failed: Duration::from_secs_f64(column(row, "keep_failed")?),
+        },
+        suspected_at: maybe_time(row, "suspected_at")?,
+        gone_at: maybe_time(row, "gone_at")?,
+    }))
+}
+
+fn run(row: &PgRow, id: Uuid, names: &[&str; 10]) -> Result<RunFacts, Error> {
+    let [
+        start_key,
+        revision,
+        phase,
+        reason,
+        summary,
+        summary_seq,
+        projected_seq,
+        created,
+        started,
+        finished,
+    ] = *names;
+    let phase: &str = column(row, phase)?;
+    let summary = json(row, summary)?.map(serde_json::from_value).transpose();
+    Ok(RunFacts {
+        id,
+        start_key: column(row, start_key)?,
+        revision: column(row, revision)?,
+        phase: Phase::parse(phase).ok_or_else(|| Error::Corrupt(format!("phase {phase}")))?,
+        reason: column(row, reason)?,
+        summary: summary.map_err(|error| Error::Corrupt(format!("summary of run {id}: {error}")))?,
+        summary_seq: column(row, summary_seq)?,
+        projected_seq: column(row, projected_seq)?,
+        created_at: time(row, created)?,
+        started_at: maybe_time(row, started)?,
+        finished_at: maybe_time(row, finished)?,
+    })
 }

@@ -1,8 +1,12 @@
 //! What workers found when they used a Connection; controllers show it in the object's status.
 
 use jiff::Timestamp;
+use sqlx::postgres::PgRow;
 
-use super::{Error, Store};
+use super::{
+    Error, Store,
+    row::{column, time, to_sql},
+};
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,19 +32,72 @@ pub struct Finding {
 impl Store {
     /// What was found about these Connections; those nobody has used are absent.
     pub async fn connection_findings(&self, uids: &[String]) -> Result<Vec<Finding>, Error> {
-        let _ = uids;
-        Err(Error::NotFound)
+        let rows = self
+            .fetch(|| {
+                sqlx::query(
+                    "SELECT uid, namespace, name, generation, ready, reason, message, checked_at
+                     FROM everstep.connections
+                     WHERE uid = ANY ($1)",
+                )
+                .bind(uids)
+            })
+            .await?;
+        rows.iter().map(finding).collect()
     }
 
-    /// Findings newer than `since`, oldest first, at most `limit`: whose status is to be written.
+    /// Findings at or after `since`, oldest first, at most `limit`: whose status is to be written.
     pub async fn findings_since(&self, since: Timestamp, limit: i64) -> Result<Vec<Finding>, Error> {
-        let _ = (since, limit);
-        Err(Error::NotFound)
+        let rows = self
+            .fetch(|| {
+                sqlx::query(
+                    "SELECT uid, namespace, name, generation, ready, reason, message, checked_at
+                     FROM everstep.connections
+                     WHERE checked_at >= $1
+                     ORDER BY checked_at, uid
+                     LIMIT $2",
+                )
+                .bind(to_sql(Some(since)))
+                .bind(limit)
+            })
+            .await?;
+        rows.iter().map(finding).collect()
     }
 
     /// Records a finding, unless one of a newer generation is there.
     pub async fn record_finding(&self, finding: &Finding) -> Result<(), Error> {
-        let _ = finding;
-        Err(Error::NotFound)
+        self.execute(|| {
+            sqlx::query(
+                "INSERT INTO everstep.connections AS c
+                   (uid, namespace, name, generation, ready, reason, message, checked_at)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, everstep.now())
+                 ON CONFLICT (uid) DO UPDATE
+                 SET namespace = excluded.namespace, name = excluded.name, generation = excluded.generation,
+                   ready = excluded.ready, reason = excluded.reason, message = excluded.message,
+                   checked_at = excluded.checked_at
+                 WHERE c.generation <= excluded.generation",
+            )
+            .bind(&finding.uid)
+            .bind(&finding.namespace)
+            .bind(&finding.name)
+            .bind(finding.generation)
+            .bind(finding.ready)
+            .bind(&finding.reason)
+            .bind(&finding.message)
+        })
+        .await
+        .map(drop)
     }
+}
+
+fn finding(row: &PgRow) -> Result<Finding, Error> {
+    Ok(Finding {
+        uid: column(row, "uid")?,
+        namespace: column(row, "namespace")?,
+        name: column(row, "name")?,
+        generation: column(row, "generation")?,
+        ready: column(row, "ready")?,
+        reason: column(row, "reason")?,
+        message: column(row, "message")?,
+        checked_at: time(row, "checked_at")?,
+    })
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Error, Store};
+use super::{Error, Store, row::column};
 use crate::engine::Phase;
 
 /// How many runs are in a phase.
@@ -17,11 +17,40 @@ pub struct PhaseCount {
 impl Store {
     /// Live runs by phase. Terminal phases are not counted: they are counters of the process that saw the end.
     pub async fn phase_counts(&self) -> Result<Vec<PhaseCount>, Error> {
-        Err(Error::NotFound)
+        let rows = self
+            .fetch(|| {
+                sqlx::query(
+                    "SELECT phase, count(*) AS runs FROM everstep.runs WHERE finished_at IS NULL GROUP BY phase",
+                )
+            })
+            .await?;
+        rows.iter()
+            .map(|row| {
+                let phase: &str = column(row, "phase")?;
+                let phase = Phase::parse(phase).ok_or_else(|| Error::Corrupt(format!("phase {phase}")))?;
+                Ok(PhaseCount {
+                    phase,
+                    runs: column(row, "runs")?,
+                })
+            })
+            .collect()
     }
 
     /// How long the oldest ready and unclaimed run has waited; zero when there is none.
     pub async fn ready_oldest(&self) -> Result<Duration, Error> {
-        Err(Error::NotFound)
+        let rows = self
+            .fetch(|| {
+                sqlx::query(
+                    "SELECT extract(epoch FROM (SELECT everstep.now()) - min(ready_at))::float8 AS seconds
+                     FROM everstep.active
+                     WHERE worker_id IS NULL",
+                )
+            })
+            .await?;
+        let Some(row) = rows.first() else {
+            return Ok(Duration::ZERO);
+        };
+        let seconds: Option<f64> = column(row, "seconds")?;
+        Ok(Duration::from_secs_f64(seconds.unwrap_or(0.0).max(0.0)))
     }
 }

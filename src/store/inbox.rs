@@ -1,9 +1,54 @@
 //! Mail: what lies in a run's inbox, and the sweep that wakes.
 
+use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Error, Store};
+use super::{
+    Error, Store,
+    row::{column, time},
+};
 use crate::engine::Mail;
+
+/// Kinds that this release knows; the table's checks hold that their payloads can be read.
+pub(super) const KINDS: [&str; 1] = ["Cancel"];
+
+/// A statement of its own: its writers only insert, so it sees what was committed before it, in whatever order their
+/// transactions began.
+const SWEEP: &str = "
+WITH untaken AS MATERIALIZED (
+  SELECT i.id, i.run_id, i.kind, i.payload, r.namespace, a.worker_id,
+    a.run_id IS NULL AND r.id IS NOT NULL AND r.finished_at IS NULL AS parked,
+    r.finished_at IS NOT NULL
+      -- Its run is gone, retired while the mail was under way. A day: a run that was lost may be repaired.
+      OR (r.id IS NULL AND i.received_at < (SELECT everstep.now()) - interval '1 day') AS late
+  FROM everstep.inbox AS i
+  LEFT JOIN everstep.runs AS r ON r.id = i.run_id
+  LEFT JOIN everstep.active AS a ON a.run_id = i.run_id
+  WHERE i.taken_seq IS NULL AND i.outcome IS NULL AND i.kind = ANY ($1)
+), woken AS (
+  INSERT INTO everstep.active AS a (run_id, namespace)
+  -- In one order, as the timer sweep does: two sweeps that insert the same runs wait for one another, never in a circle.
+  SELECT DISTINCT run_id, namespace FROM untaken WHERE parked ORDER BY run_id
+  ON CONFLICT DO NOTHING
+  RETURNING a.run_id
+), undelivered AS (
+  UPDATE everstep.inbox AS i
+  SET outcome = 'Undelivered'
+  FROM untaken AS u
+  WHERE i.id = u.id AND u.late AND i.taken_seq IS NULL AND i.outcome IS NULL
+  RETURNING i.id
+)
+SELECT (SELECT count(*) FROM woken) AS woken, (SELECT count(*) FROM undelivered) AS undelivered,
+  (SELECT everstep.now()) AS now, told.id, told.run_id, told.kind, told.payload
+FROM (SELECT 1) AS always
+LEFT JOIN (
+  SELECT id, run_id, kind, payload::text AS payload
+  FROM untaken
+  WHERE worker_id = $2 AND NOT late
+  ORDER BY id
+  LIMIT 10000                       -- bounds the memory; the rest comes with the next sweep
+) AS told ON true
+ORDER BY told.id";
 
 /// An untaken row of the inbox. Kinds that this release does not know are invisible to it.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,7 +74,27 @@ pub struct Sweep {
 impl Store {
     /// One pass over untaken mail: tells the worker its own, wakes parked runs, ends the mail of terminal ones.
     pub async fn mail_sweep(&self, worker: Option<Uuid>) -> Result<Sweep, Error> {
-        let _ = worker;
-        Err(Error::NotFound)
+        let rows = self.fetch(|| sqlx::query(SWEEP).bind(&KINDS[..]).bind(worker)).await?;
+        let mut sweep = Sweep::default();
+        for row in &rows {
+            sweep.woken = column::<i64>(row, "woken")?.unsigned_abs();
+            sweep.undelivered = column::<i64>(row, "undelivered")?.unsigned_abs();
+            self.clock.learn(time(row, "now")?);
+            if let Some(run) = column(row, "run_id")? {
+                let mail = InboxRow::read(column(row, "id")?, column(row, "kind")?, column(row, "payload")?)?;
+                sweep.told.push((run, mail));
+            }
+        }
+        Ok(sweep)
+    }
+}
+
+impl InboxRow {
+    /// Stored apart, kind and payload are what serde calls tag and content.
+    pub(super) fn read(id: i64, kind: &str, payload: &str) -> Result<Self, Error> {
+        let unreadable = |error: serde_json::Error| Error::Corrupt(format!("mail {id}: {error}"));
+        let payload: Value = serde_json::from_str(payload).map_err(unreadable)?;
+        let mail = serde_json::from_value(json!({ kind: payload })).map_err(unreadable)?;
+        Ok(Self { id, mail })
     }
 }

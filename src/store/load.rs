@@ -1,11 +1,60 @@
 //! Reading runs as their owner: ownership, snapshot, tail and mail in one statement (P1, P2).
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde_json::Value;
+use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
-use super::{Error, InboxRow, Store};
+use super::{
+    Error, InboxRow, Store,
+    inbox::KINDS,
+    row::{column, json, maybe_time, time},
+};
 use crate::engine::{Event, Origin, Phase};
+
+/// What is read of each run of `active AS a`; `$1` are the kinds of mail that this release knows. One statement, so that
+/// owner, journal and mail are of one snapshot (P2): the subqueries are parts of it.
+macro_rules! run_rows {
+    () => {
+        "
+  r.id, r.namespace, r.workflow, coalesce(r.owner_name, r.workflow) AS name, r.start_key, r.definition_id, d.revision,
+  coalesce(r.input, d.default_input)::text AS input, r.scheduled_at, r.phase, r.summary_seq, r.snapshot_seq,
+  r.snapshot::text AS snapshot, tail_seqs, tail_times, tail_events, mail_ids, mail_kinds, mail_payloads,
+  (SELECT everstep.now()) AS now
+FROM everstep.active AS a
+JOIN everstep.runs AS r ON r.id = a.run_id
+JOIN everstep.definitions AS d ON d.id = r.definition_id
+LEFT JOIN LATERAL (
+  SELECT array_agg(seq) AS tail_seqs, array_agg(at) AS tail_times, array_agg(events) AS tail_events
+  FROM (
+    SELECT j.seq, j.at, j.events::text AS events
+    FROM everstep.journal AS j
+    WHERE j.run_id = a.run_id AND j.seq > coalesce(r.snapshot_seq, 0)
+    ORDER BY j.seq
+  ) AS tail
+) AS tail ON true
+LEFT JOIN LATERAL (
+  SELECT array_agg(id) AS mail_ids, array_agg(kind) AS mail_kinds, array_agg(payload) AS mail_payloads
+  FROM (
+    SELECT i.id, i.kind, i.payload::text AS payload
+    FROM everstep.inbox AS i
+    WHERE i.run_id = a.run_id AND i.taken_seq IS NULL AND i.outcome IS NULL AND i.kind = ANY ($1)
+    ORDER BY i.id
+    LIMIT 1000                      -- the rest comes with the next sweep
+  ) AS mail
+) AS mail ON true
+"
+    };
+}
+pub(super) use run_rows;
+
+const LOAD: &str = concat!(
+    "SELECT",
+    run_rows!(),
+    "WHERE a.worker_id = $2 AND a.run_id <> ALL ($3) ORDER BY a.run_id LIMIT $4"
+);
 
 /// Names an immutable definition in the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -83,8 +132,24 @@ impl Store {
     /// Runs whose row in `active` is mine and which are not in `held`, at most `limit`, each with all that is needed to
     /// go on: one statement, so one snapshot.
     pub async fn load(&self, worker: Uuid, held: &[Uuid], limit: i64) -> Result<Loads, Error> {
-        let _ = (worker, held, limit);
-        Err(Error::NotFound)
+        let cluster = self.cluster().await?;
+        let rows = self
+            .fetch(|| sqlx::query(LOAD).bind(&KINDS[..]).bind(worker).bind(held).bind(limit))
+            .await?;
+        let mut loads = Loads::default();
+        for row in &rows {
+            match read(row, &cluster) {
+                Ok(loaded) => loads.runs.push(loaded),
+                Err(why) => loads.unreadable.push(Unreadable {
+                    run: column(row, "id")?,
+                    why: why.to_string(),
+                }),
+            }
+        }
+        if let Some(row) = rows.first() {
+            self.clock.learn(time(row, "now")?);
+        }
+        Ok(loads)
     }
 
     /// The body of a definition: the fields that define the work, as the user wrote them.
@@ -92,7 +157,73 @@ impl Store {
     /// # Errors
     /// `NotFound`.
     pub async fn definition(&self, id: DefinitionId) -> Result<Value, Error> {
-        let _ = id;
-        Err(Error::NotFound)
+        let rows = self
+            .fetch(|| sqlx::query("SELECT body::text AS body FROM everstep.definitions WHERE id = $1").bind(id.0))
+            .await?;
+        json(rows.first().ok_or(Error::NotFound)?, "body")?.ok_or(Error::NotFound)
     }
+}
+
+/// Reads one row of a statement that ends with [`run_rows!`].
+pub(super) fn read(row: &PgRow, cluster: &Arc<str>) -> Result<Loaded, Error> {
+    let run: Uuid = column(row, "id")?;
+    let snapshot_seq: Option<i32> = column(row, "snapshot_seq")?;
+    let snapshot = snapshot_seq
+        .zip(json(row, "snapshot")?)
+        .map(|(seq, state)| Snapshot { seq, state });
+    let tail = tail(row)?;
+    let phase: &str = column(row, "phase")?;
+    Ok(Loaded {
+        run,
+        origin: Origin {
+            run,
+            cluster: Arc::clone(cluster),
+            namespace: column(row, "namespace")?,
+            workflow: column(row, "workflow")?,
+            name: column(row, "name")?,
+            start_key: column(row, "start_key")?,
+            revision: column(row, "revision")?,
+            input: json(row, "input")?.unwrap_or_default(),
+            scheduled_at: maybe_time(row, "scheduled_at")?,
+        },
+        definition: DefinitionId(column(row, "definition_id")?),
+        phase: Phase::parse(phase).ok_or_else(|| Error::Corrupt(format!("phase {phase}")))?,
+        seq: tail.last().map_or(snapshot_seq.unwrap_or(0), |decision| decision.seq),
+        snapshot,
+        tail,
+        mail: mail(row)?,
+        summary_seq: column(row, "summary_seq")?,
+    })
+}
+
+fn tail(row: &PgRow) -> Result<Vec<Decision>, Error> {
+    let seqs: Option<Vec<i32>> = column(row, "tail_seqs")?;
+    let times: Option<Vec<jiff_sqlx::Timestamp>> = column(row, "tail_times")?;
+    let events: Option<Vec<String>> = column(row, "tail_events")?;
+    seqs.into_iter()
+        .flatten()
+        .zip(times.into_iter().flatten())
+        .zip(events.into_iter().flatten())
+        .map(|((seq, at), events)| {
+            let events =
+                serde_json::from_str(&events).map_err(|error| Error::Corrupt(format!("journal row {seq}: {error}")))?;
+            Ok(Decision {
+                seq,
+                at: at.to_jiff(),
+                events,
+            })
+        })
+        .collect()
+}
+
+fn mail(row: &PgRow) -> Result<Vec<InboxRow>, Error> {
+    let ids: Option<Vec<i64>> = column(row, "mail_ids")?;
+    let kinds: Option<Vec<String>> = column(row, "mail_kinds")?;
+    let payloads: Option<Vec<String>> = column(row, "mail_payloads")?;
+    ids.into_iter()
+        .flatten()
+        .zip(kinds.into_iter().flatten())
+        .zip(payloads.into_iter().flatten())
+        .map(|((id, kind), payload)| InboxRow::read(id, &kind, &payload))
+        .collect()
 }

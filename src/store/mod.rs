@@ -4,7 +4,7 @@
 //!
 //! | file | statements |
 //! |---|---|
-//! | `connect` | opening a connection, and refusing what cannot work |
+//! | `connect`, `pool` | connections, and refusing what cannot work; how a statement is sent |
 //! | `migrate`, `cluster` | the schema; whose database this is |
 //! | `start`, `facts`, `project` | the controller: runs from objects, and back |
 //! | `orphans`, `findings` | objects that are gone; what workers found out about Connections |
@@ -30,15 +30,15 @@ mod listen;
 mod load;
 mod migrate;
 mod orphans;
+mod pool;
 mod project;
 mod recovery;
 mod retention;
+mod row;
 mod start;
 mod timers;
 
 use std::sync::{Arc, OnceLock};
-
-use sqlx::PgPool;
 
 pub use append::{Append, AppendError, Appended, Then, Told};
 pub use connect::Options;
@@ -59,8 +59,7 @@ pub use start::{DeletionPolicy, Retention, Start, Submission, Submitted};
 /// The engine's PostgreSQL. Cheap to clone; clones share connections, clock and doorbell.
 #[derive(Clone)]
 pub struct Store {
-    pool: PgPool,
-    options: Options,
+    pool: Arc<pool::Pool>,
     clock: Arc<clock::Clock>,
     /// Written by `adopt_cluster` and `cluster`; never changes while the process lives.
     cluster: Arc<OnceLock<Arc<str>>>,

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Error, Store};
+use super::{Error, Store, row::column};
 
 /// One such run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,13 +24,47 @@ pub struct Changed {
 impl Store {
     /// At most `limit` runs of objects whose newest summary was not projected.
     pub async fn changed(&self, limit: i64) -> Result<Vec<Changed>, Error> {
-        let _ = limit;
-        Err(Error::NotFound)
+        let rows = self
+            .fetch(|| {
+                sqlx::query(
+                    "SELECT id, owner_uid, owner_kind, namespace, owner_name, summary_seq
+                     FROM everstep.runs
+                     WHERE owner_uid IS NOT NULL AND summary_seq > projected_seq
+                     ORDER BY id
+                     LIMIT $1",
+                )
+                .bind(limit)
+            })
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Changed {
+                    run: column(row, "id")?,
+                    owner_uid: column(row, "owner_uid")?,
+                    owner_kind: column(row, "owner_kind")?,
+                    namespace: column(row, "namespace")?,
+                    owner_name: column(row, "owner_name")?,
+                    summary_seq: column(row, "summary_seq")?,
+                })
+            })
+            .collect()
     }
 
     /// Notes what the objects' statuses show now: (run, `summary_seq`). Never goes backwards.
     pub async fn mark_projected(&self, runs: &[(Uuid, i32)]) -> Result<(), Error> {
-        let _ = runs;
-        Err(Error::NotFound)
+        let (ids, seqs): (Vec<Uuid>, Vec<i32>) = runs.iter().copied().unzip();
+        self.execute(|| {
+            sqlx::query(
+                "UPDATE everstep.runs AS r
+                 SET projected_seq = shown.seq
+                 FROM UNNEST($1::uuid[], $2::int[]) AS shown (id, seq)
+                 -- Another replica may have shown a later one.
+                 WHERE r.id = shown.id AND r.projected_seq < shown.seq",
+            )
+            .bind(&ids)
+            .bind(&seqs)
+        })
+        .await
+        .map(drop)
     }
 }

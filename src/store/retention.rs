@@ -2,6 +2,64 @@
 
 use super::{Error, Store};
 
+/// Locked without waiting: whoever has the row is at it. A run whose object lives keeps its row, without payloads and
+/// without an expiry, so that the object's status can be written again; the row goes when the object has gone.
+const RETIRE: &str = "
+WITH expired AS MATERIALIZED (
+  SELECT r.id, r.namespace, r.workflow, r.start_key,
+    EXISTS (SELECT 1 FROM everstep.owners AS o WHERE o.uid = r.owner_uid AND o.gone_at IS NULL) AS kept
+  FROM everstep.runs AS r
+  WHERE r.id IN (
+    (SELECT id FROM everstep.runs WHERE expires_at <= (SELECT everstep.now()) ORDER BY expires_at LIMIT $1)
+    UNION ALL
+    (SELECT old.id
+     FROM everstep.owners AS o
+     JOIN everstep.runs AS old ON old.owner_uid = o.uid
+     WHERE o.gone_at IS NOT NULL AND old.finished_at IS NOT NULL AND old.expires_at IS NULL
+     LIMIT $1))
+  ORDER BY r.id
+  FOR UPDATE OF r SKIP LOCKED
+), forgotten AS (
+  DELETE FROM everstep.journal AS j USING expired WHERE j.run_id = expired.id
+), read AS (
+  DELETE FROM everstep.inbox AS i USING expired WHERE i.run_id = expired.id
+), unarmed AS (
+  DELETE FROM everstep.timers AS t USING expired WHERE t.run_id = expired.id
+), released AS (
+  DELETE FROM everstep.active AS a USING expired WHERE a.run_id = expired.id
+), stripped AS (
+  UPDATE everstep.runs AS r
+  SET input = NULL, snapshot = NULL, snapshot_seq = NULL, expires_at = NULL
+  FROM expired
+  WHERE r.id = expired.id AND expired.kept
+), removed AS (
+  DELETE FROM everstep.runs AS r USING expired WHERE r.id = expired.id AND NOT expired.kept
+), buried AS (
+  UPDATE everstep.starts AS s
+  SET retired_at = everstep.now()
+  FROM expired
+  WHERE s.namespace = expired.namespace AND s.workflow = expired.workflow AND s.start_key = expired.start_key
+    AND s.run_id = expired.id AND s.retired_at IS NULL
+), noted AS (
+  INSERT INTO everstep.audit (actor, operation, run_id, epoch)
+  SELECT 'retention', 'retired', id, (SELECT epoch FROM everstep.cluster) FROM expired
+)
+SELECT id FROM expired";
+
+/// A tombstone stays while its object lives, and 30 days longer: nothing restarts because it was forgotten.
+const END_TOMBSTONES: &str = "
+DELETE FROM everstep.starts
+WHERE (namespace, workflow, start_key) IN (
+  SELECT s.namespace, s.workflow, s.start_key
+  FROM everstep.starts AS s
+  LEFT JOIN everstep.owners AS o ON o.uid = s.owner_uid
+  WHERE s.retired_at < (SELECT everstep.now()) - interval '30 days'
+    AND (o.uid IS NULL OR o.gone_at < (SELECT everstep.now()) - interval '30 days')
+    AND NOT EXISTS (SELECT 1 FROM everstep.runs AS r WHERE r.id = s.run_id)
+  LIMIT $1
+  FOR UPDATE OF s SKIP LOCKED)
+RETURNING run_id";
+
 /// What one batch removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Retired {
@@ -14,7 +72,11 @@ pub struct Retired {
 impl Store {
     /// Retires up to `limit` expired runs, and ends up to `limit` tombstones. Call again while it did something.
     pub async fn retire(&self, limit: i64) -> Result<Retired, Error> {
-        let _ = limit;
-        Err(Error::NotFound)
+        let retired = self.fetch(|| sqlx::query(RETIRE).bind(limit)).await?;
+        let ended = self.fetch(|| sqlx::query(END_TOMBSTONES).bind(limit)).await?;
+        Ok(Retired {
+            runs: retired.len() as u64,
+            tombstones: ended.len() as u64,
+        })
     }
 }
