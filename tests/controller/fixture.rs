@@ -206,20 +206,6 @@ impl Fixture {
             .await
             .unwrap()
     }
-
-    /// A figure of the statistics, once it has not changed for two seconds: backends report late.
-    pub(crate) async fn stable(&self, sql: &str) -> i64 {
-        let mut last = self.count(sql).await;
-        let mut since = Instant::now();
-        while since.elapsed() < Duration::from_secs(2) {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            let now = self.count(sql).await;
-            if now != last {
-                (last, since) = (now, Instant::now());
-            }
-        }
-        last
-    }
 }
 
 pub(crate) async fn connect(url: &str) -> Store {
