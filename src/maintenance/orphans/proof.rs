@@ -54,7 +54,7 @@ impl Witness {
     /// Makes sure that this is the API server of cluster `theirs` and that it serves the kind it served before.
     pub(super) async fn check_server(&mut self, theirs: &str) -> Result<(), Doubt> {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        let here = uid(ask(namespaces.get(OLDEST_NAMESPACE)).await?);
+        let here = uid(&ask(namespaces.get(OLDEST_NAMESPACE)).await?);
         if here != theirs {
             return Err(Doubt::OtherCluster {
                 here,
@@ -62,7 +62,7 @@ impl Witness {
             });
         }
         let crds: Api<CustomResourceDefinition> = Api::all(self.client.clone());
-        let crd = uid(ask(crds.get(CRD)).await?);
+        let crd = uid(&ask(crds.get(CRD)).await?);
         match &self.crd {
             Some(before) if *before != crd => Err(Doubt::OtherCrd),
             Some(_) => Ok(()),
@@ -130,6 +130,6 @@ async fn ask<T>(question: impl Future<Output = Result<T, kube::Error>>) -> Resul
     }
 }
 
-fn uid(object: impl Resource) -> String {
+fn uid(object: &impl Resource) -> String {
     object.meta().uid.clone().unwrap_or_default()
 }
