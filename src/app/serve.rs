@@ -15,10 +15,7 @@ use crate::{
     http::{self, Readiness},
     metrics::Metrics,
     store::Store,
-    worker::{
-        connection::Source,
-        egress::EgressPolicy,
-    },
+    worker::{connection::Source, egress::EgressPolicy},
 };
 
 /// What one process does.
@@ -50,7 +47,9 @@ pub(super) async fn serve(options: cli::Service, roles: Roles) -> Result<(), Fai
         .map_err(|error| Failure::Configuration(format!("--listen {}: {error}", options.listen)))?;
     let readiness = Readiness::default();
     readiness.not_ready("store", "not connected yet");
-    let gather = Arc::new(figures::Gather::new(Metrics::new().map_err(|error| Failure::Broken(error.to_string()))?));
+    let gather = Arc::new(figures::Gather::new(
+        Metrics::new().map_err(|error| Failure::Broken(error.to_string()))?,
+    ));
     tracing::info!(role = roles.name(), version = env!("CARGO_PKG_VERSION"), listen = %options.listen, "starting");
 
     let closing = CancellationToken::new();
@@ -73,7 +72,10 @@ pub(super) async fn serve(options: cli::Service, roles: Roles) -> Result<(), Fai
     result
 }
 
-#[expect(clippy::too_many_arguments, reason = "the parts that the endpoints share with the roles, each once")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the parts that the endpoints share with the roles, each once"
+)]
 async fn work(
     options: &cli::Service,
     roles: Roles,
@@ -84,7 +86,9 @@ async fn work(
     gather: &Arc<figures::Gather>,
     shutdown: &CancellationToken,
 ) -> Result<(), Failure> {
-    let Some(store) = database::connect(url, roles.name(), readiness, shutdown).await? else { return Ok(()) };
+    let Some(store) = database::connect(url, roles.name(), readiness, shutdown).await? else {
+        return Ok(());
+    };
     gather.store(store.clone());
     if !prepare(&store, options, roles, readiness, shutdown).await? {
         return Ok(());
@@ -168,7 +172,12 @@ async fn worker(
         session: control::instance(),
         ..crate::worker::WorkerOptions::default()
     };
-    let carried = Carried { store: store.clone(), source: Source::Cluster(client), egress, options };
+    let carried = Carried {
+        store: store.clone(),
+        source: Source::Cluster(client),
+        egress,
+        options,
+    };
     carry::carry(carried, |counters| gather.worker(counters), shutdown.clone()).await
 }
 
