@@ -51,7 +51,9 @@ pub(super) async fn serve(options: cli::Service, roles: Roles) -> Result<(), Fai
     let readiness = Readiness::default();
     readiness.not_ready("store", "not connected yet");
     let gather = Arc::new(figures::Gather::new(Metrics::new().map_err(|error| Failure::Broken(error.to_string()))?));
-    tracing::info!(role = roles.name(), version = env!("CARGO_PKG_VERSION"), listen = %options.listen, "starting");
+    // Of a port that the system chose, this line is where to read it.
+    let listen = listener.local_addr().unwrap_or(options.listen);
+    tracing::info!(role = roles.name(), version = env!("CARGO_PKG_VERSION"), %listen, "starting");
 
     let closing = CancellationToken::new();
     let scrape = {

@@ -1,0 +1,7 @@
+//! The product as its users meet it: `kubectl` against a real API server, real PostgreSQL, real processes.
+
+#![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
+
+mod runs;
+#[path = "../support/mod.rs"]
+mod support;
