@@ -58,9 +58,17 @@ pub(super) async fn until_available<T>(
                 return Ok(Some(value));
             }
             Err(error) if waits(&error) => {
-                let why = error.to_string();
+                let (why, expected) = match &error {
+                    Error::NotFound => ("waiting for a controller to take this database".to_owned(), true),
+                    Error::Refused(_) => (format!("waiting for the controller: {error}"), true),
+                    Error::Unavailable(_) | Error::Lost | Error::Corrupt(_) => (error.to_string(), false),
+                };
                 if why != told {
-                    tracing::error!(error = %why, "the database cannot be used yet; trying again each second");
+                    if expected {
+                        tracing::info!("{why}");
+                    } else {
+                        tracing::error!(error = %why, "the database cannot be used yet; trying again each second");
+                    }
                 }
                 readiness.not_ready("store", why.clone());
                 told = why;
