@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::support::system::{DEADLINE, System, condition, observed};
+use crate::support::system::{DEADLINE, System, condition, observed, workflow};
 
 /// A spec in YAML, and what the message must hold. Of each kind of violation one; the schema refuses others before.
 const SPECS: &[(&str, &str, &str)] = &[
@@ -235,12 +235,12 @@ async fn every_kind_of_violation_is_a_condition_and_one_event_and_nothing_else()
     let system = System::new("invalid").await;
     let _all = system.start("all", &[("--resync", "1s")]).await;
     let manifests: Vec<String> = SPECS.iter().map(|(name, spec, _)| manifest(name, spec)).collect();
-    system.apply(&manifests.join("---\n")).await;
+    system.apply(&manifests.concat()).await;
 
     for (name, spec, expected) in SPECS {
         let seen = |workflow: &Value| observed(workflow) && !condition(workflow, "Accepted").is_null();
-        let workflow = system.until(name, "observed", seen).await;
-        let accepted = condition(&workflow, "Accepted");
+        let object = system.until(name, "observed", seen).await;
+        let accepted = condition(&object, "Accepted");
         assert_eq!(
             (&accepted["status"], &accepted["reason"]),
             (&"False".into(), &"InvalidSpec".into()),
@@ -256,14 +256,14 @@ async fn every_kind_of_violation_is_a_condition_and_one_event_and_nothing_else()
             1,
             "{name}: one mistake, one violation: {message}"
         );
-        let ready = condition(&workflow, "Ready");
+        let ready = condition(&object, "Ready");
         assert_eq!(
             (&ready["status"], &ready["reason"]),
             (&"False".into(), &"InvalidSpec".into()),
             "{name}"
         );
-        assert_eq!(condition(&workflow, "Stalled")["status"], "True", "{name}");
-        assert!(condition(&workflow, "Finished").is_null(), "{name}");
+        assert_eq!(condition(&object, "Stalled")["status"], "True", "{name}");
+        assert!(condition(&object, "Finished").is_null(), "{name}");
     }
     for (name, _, expected) in SPECS {
         let events = events_about(&system, name).await;
@@ -296,16 +296,16 @@ async fn corrected_manifest_runs() {
         ))
         .await;
     let refused = |workflow: &Value| condition(workflow, "Accepted")["status"] == "False";
-    let workflow = system.until("greeting", "refused", refused).await;
-    let message = condition(&workflow, "Accepted")["message"].as_str().unwrap();
+    let object = system.until("greeting", "refused", refused).await;
+    let message = condition(&object, "Accepted")["message"].as_str().unwrap();
     assert_eq!(message.lines().count(), 3, "all at once: {message}");
 
     system
         .apply(&manifest("greeting", "steps: [{name: a, set: {x: =run.name}}]"))
         .await;
-    let workflow = system.finished("greeting").await;
-    assert_eq!(condition(&workflow, "Accepted")["status"], "True");
-    assert!(condition(&workflow, "Stalled").is_null());
+    let object = system.finished("greeting").await;
+    assert_eq!(condition(&object, "Accepted")["status"], "True");
+    assert!(condition(&object, "Stalled").is_null());
     assert_eq!(
         system
             .count("SELECT count(*) FROM everstep.runs WHERE phase = 'Succeeded'")
@@ -327,17 +327,8 @@ async fn events_about(system: &System, name: &str) -> Vec<Value> {
 }
 
 fn manifest(name: &str, spec: &str) -> String {
-    let metadata = format!("metadata: {{name: {name}}}");
-    format!(
-        "apiVersion: everstep.dev/v1alpha1\nkind: Workflow\n{metadata}\nspec:\n  {}\n",
-        in_braces(spec)
-    )
-}
-
-/// A spec on one line.
-fn in_braces(spec: &str) -> String {
     match spec.starts_with('{') {
-        true => spec.to_owned(),
-        false => format!("{{{spec}}}"),
+        true => workflow(name, spec),
+        false => workflow(name, &format!("{{{spec}}}")),
     }
 }
