@@ -47,7 +47,9 @@ finally:
       attempts: [=steps.flaky.attempts, =steps.slow.attempts, =steps.rejected.attempts]
       states: [=steps.flaky.status, =steps.slow.status, =steps.unwanted.status, =steps.stop.status, =steps.never.status]
 ";
-    system.apply(&(connection("target", &target.spec()) + &workflow("failing", spec))).await;
+    system
+        .apply(&(connection("target", &target.spec()) + &workflow("failing", spec)))
+        .await;
     let failing = system.finished("failing").await;
 
     assert_eq!(
@@ -61,11 +63,24 @@ finally:
     );
     let run = &failing["status"]["run"];
     assert_eq!(run["phase"], "Failed");
-    assert_eq!(run["error"], json!({"step": "stop", "code": "TOO_SLOW", "message": "gave up after 2"}));
+    assert_eq!(
+        run["error"],
+        json!({"step": "stop", "code": "TOO_SLOW", "message": "gave up after 2"})
+    );
     for kind in ["Succeeded", "Ready"] {
         let condition = condition(&failing, kind);
-        assert_eq!((&condition["status"], &condition["reason"]), (&json!("False"), &json!("Failed")), "{kind}");
-        assert!(condition["message"].as_str().unwrap().contains("step stop: TOO_SLOW: gave up after 2"), "{condition}");
+        assert_eq!(
+            (&condition["status"], &condition["reason"]),
+            (&json!("False"), &json!("Failed")),
+            "{kind}"
+        );
+        assert!(
+            condition["message"]
+                .as_str()
+                .unwrap()
+                .contains("step stop: TOO_SLOW: gave up after 2"),
+            "{condition}"
+        );
     }
     assert_eq!(condition(&failing, "Stalled")["status"], "True");
     assert!(condition(&failing, "Reconciling").is_null());
@@ -89,15 +104,31 @@ async fn run_whose_output_or_step_cannot_be_computed_fails() {
     let system = System::new("computed").await;
     let _all = system.start("all", &[]).await;
     let absent = "{steps: [{name: a, set: {}}], output: {x: =steps.a.output.absent}}";
-    let bomb = "{steps: [{name: a, when: \"range_is_absent == 1\", set: {}}]}".replace("range_is_absent", "input.list.map(x, input.list.map(y, input.list.map(z, x + y + z))).size()");
+    let bomb = "{steps: [{name: a, when: \"range_is_absent == 1\", set: {}}]}".replace(
+        "range_is_absent",
+        "input.list.map(x, input.list.map(y, input.list.map(z, x + y + z))).size()",
+    );
     let input = format!("{{input: {{list: [{}]}}, ", vec!["1"; 100].join(","));
     let bomb = bomb.replacen('{', &input, 1);
-    system.apply(&(workflow("absent", absent) + &workflow("bomb", &bomb))).await;
+    system
+        .apply(&(workflow("absent", absent) + &workflow("bomb", &bomb)))
+        .await;
     let absent = system.finished("absent").await;
     assert_eq!(absent["status"]["run"]["phase"], "Failed", "{}", absent["status"]);
-    assert!(absent["status"]["run"]["error"]["message"].as_str().unwrap().contains("absent"), "{}", absent["status"]);
+    assert!(
+        absent["status"]["run"]["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("absent"),
+        "{}",
+        absent["status"]
+    );
     let bomb = system.finished("bomb").await;
-    assert_eq!(bomb["status"]["run"]["error"]["code"], "ExpressionBudget", "{}", bomb["status"]);
+    assert_eq!(
+        bomb["status"]["run"]["error"]["code"], "ExpressionBudget",
+        "{}",
+        bomb["status"]
+    );
     assert_eq!(bomb["status"]["run"]["error"]["step"], "a");
 }
 
@@ -106,17 +137,28 @@ async fn run_that_ends_soon_is_told_by_one_event() {
     let system = System::new("told").await;
     let _all = system.start("all", &[]).await;
     system.apply(&workflow("short", "{steps: [{name: a, set: {}}]}")).await;
-    system.apply(&workflow("long", "{steps: [{name: a, sleep: {for: 2s}}]}")).await;
+    system
+        .apply(&workflow("long", "{steps: [{name: a, sleep: {for: 2s}}]}"))
+        .await;
     system.finished("short").await;
     system.finished("long").await;
     let reasons = async |name: &str| {
-        let mut reasons: Vec<String> =
-            system.events(name).await.iter().map(|event| event["reason"].as_str().unwrap().to_owned()).collect();
+        let mut reasons: Vec<String> = system
+            .events(name)
+            .await
+            .iter()
+            .map(|event| event["reason"].as_str().unwrap().to_owned())
+            .collect();
         reasons.sort();
         reasons
     };
     let until = std::time::Instant::now() + Duration::from_secs(10);
     while reasons("long").await != ["Finished", "Started"] || reasons("short").await != ["Finished"] {
-        assert!(std::time::Instant::now() < until, "{:?} {:?}", reasons("short").await, reasons("long").await);
+        assert!(
+            std::time::Instant::now() < until,
+            "{:?} {:?}",
+            reasons("short").await,
+            reasons("long").await
+        );
     }
 }

@@ -51,12 +51,24 @@ impl Target {
 
     /// What came to `/told`, oldest first.
     pub(crate) fn told(&self) -> Vec<Value> {
-        self.seen.told.lock().unwrap().iter().map(|(body, _)| body.clone()).collect()
+        self.seen
+            .told
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|(body, _)| body.clone())
+            .collect()
     }
 
     /// The `Authorization` of what came to `/told`.
     pub(crate) fn credentials(&self) -> Vec<String> {
-        self.seen.told.lock().unwrap().iter().map(|(_, given)| given.clone()).collect()
+        self.seen
+            .told
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|(_, given)| given.clone())
+            .collect()
     }
 
     /// The spec of a Connection to it.
@@ -91,12 +103,16 @@ async fn slow() -> StatusCode {
 /// 100 MiB, as they are asked for.
 async fn huge() -> Body {
     let chunk = Bytes::from(vec![b'x'; 1 << 20]);
-    Body::from_stream(stream::iter((0..100).map(move |_| Ok::<_, std::io::Error>(chunk.clone()))))
+    Body::from_stream(stream::iter(
+        (0..100).map(move |_| Ok::<_, std::io::Error>(chunk.clone())),
+    ))
 }
 
 async fn told(State(seen): State<Seen>, headers: HeaderMap, body: Bytes) -> StatusCode {
     let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-    let given = headers.get("authorization").map(|value| value.to_str().unwrap().to_owned());
+    let given = headers
+        .get("authorization")
+        .map(|value| value.to_str().unwrap().to_owned());
     seen.told.lock().unwrap().push((body, given.unwrap_or_default()));
     StatusCode::OK
 }
