@@ -13,6 +13,8 @@ use crate::{
 
 /// Between two tries while the database is away; short, since a service does nothing else meanwhile.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Between two looks for what a controller, perhaps of this process, does within moments.
+const SOON: Duration = Duration::from_millis(200);
 /// A pool for statements that last milliseconds; the append's two writers and the listener are among them.
 const CONNECTIONS: u32 = 10;
 
@@ -55,15 +57,27 @@ pub(super) async fn until_available<T>(
 ) -> Result<Option<T>, Failure> {
     let mut told = String::new();
     loop {
+        let mut pause = PAUSE;
         match attempt().await {
             Ok(value) => {
                 readiness.ready("store");
                 return Ok(Some(value));
             }
             Err(error) if waits(&error) => {
-                let why = error.to_string();
+                let (why, expected) = match &error {
+                    Error::NotFound => ("waiting for a controller to take this database".to_owned(), true),
+                    Error::Refused(_) => (format!("waiting for the controller: {error}"), true),
+                    Error::Unavailable(_) | Error::Lost | Error::Corrupt(_) => (error.to_string(), false),
+                };
                 if why != told {
-                    tracing::error!(error = %why, "the database cannot be used yet; trying again each second");
+                    if expected {
+                        tracing::info!("{why}");
+                    } else {
+                        tracing::error!(error = %why, "the database cannot be used yet; trying again each second");
+                    }
+                }
+                if expected {
+                    pause = SOON;
                 }
                 readiness.not_ready("store", why.clone());
                 told = why;
@@ -72,7 +86,7 @@ pub(super) async fn until_available<T>(
         }
         tokio::select! {
             () = shutdown.cancelled() => return Ok(None),
-            () = tokio::time::sleep(PAUSE) => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }
