@@ -391,6 +391,11 @@ impl Process {
         }
     }
 
+    /// Whether it has not ended.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.exit_status().unwrap().is_none()
+    }
+
     pub(crate) fn signal(&mut self, signal: Signal) {
         self.child.signal(signal).unwrap();
     }
