@@ -32,7 +32,7 @@ async fn runs_go_on_while_the_api_server_is_away() {
         world.system.count(started).await == RUNS as i64
     })
     .await;
-    // Each worker knows the Connections: it has used them.
+    // Of the two Connections, no worker has used the shop's yet: nothing of it is remembered.
     eventually("the first steps", BACK * 2, async || {
         world.payments.ledger.entries().len() == RUNS
     })

@@ -123,7 +123,8 @@ const CHARGED: &str = "=steps.charge.output.id.startsWith('ch_')";
 
 fn reserve() -> Value {
     let query = "INSERT INTO reservation (order_id, times) VALUES ($1, 1) \
-                 ON CONFLICT (order_id) DO UPDATE SET times = reservation.times + 1 RETURNING order_id";
+                 ON CONFLICT (order_id) DO UPDATE SET times = reservation.times + 1 \
+                 RETURNING order_id, pg_sleep(0.3)::text";
     json!({"name": "reserve", "sql": {"connection": "shopdb", "query": query, "args": ["=input.order"]}})
 }
 

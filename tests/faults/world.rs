@@ -244,8 +244,9 @@ impl<'a> Fleet<'a> {
         for (_, process) in &mut self.members {
             process.signal(Signal::SIGTERM);
         }
-        for (_, process) in self.members {
-            process.stop().await;
+        for (role, process) in &mut self.members {
+            let status = process.ended().await;
+            assert!(status.success(), "{role}: {status}");
         }
     }
 }

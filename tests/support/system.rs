@@ -238,7 +238,12 @@ pub(crate) async fn install_crds(plane: &ControlPlane) {
     let crds = concat!(env!("CARGO_MANIFEST_DIR"), "/crds");
     plane.kubectl(&["apply", "--server-side", "-f", crds]).await.unwrap();
     let established = ["wait", "--for=condition=Established", "--timeout=30s", "-f", crds];
-    plane.kubectl(&established).await.unwrap();
+    // A CRD without any condition yet is an error to `kubectl wait`, not something to wait for.
+    let until = Instant::now() + DEADLINE;
+    while let Err(error) = plane.kubectl(&established).await {
+        assert!(Instant::now() < until, "{error}");
+        tokio::time::sleep(POLL).await;
+    }
 }
 
 /// Brings a database's schema up to date, as `everstep migrate` does.
