@@ -22,8 +22,10 @@ show() {
         [[ $word =~ ^[][A-Za-z0-9_.,:/=@%+{}*-]+$ ]] || word="'${word//\'/\'\\\'\'}'"
         line+=" $word"
     done
-    printf '%s$%s%s\n' "$dim" "$line" "$plain"
+    show_line "${line# }"
 }
+
+show_line() { printf '%s$ %s%s\n' "$dim" "$1" "$plain"; }
 
 # expect WHAT FOUND WANTED: the demo ends when they differ.
 expect() {
