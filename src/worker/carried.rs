@@ -99,8 +99,9 @@ pub(super) struct Wanted {
 }
 
 impl Carried {
-    /// A run as it was loaded.
-    pub(super) fn new(run: Run, definition: Arc<Definition>, seq: i32, instant: Instant) -> Self {
+    /// A run as it was loaded: `summary_seq` is the decision that the stored summary belongs to, which is an earlier one
+    /// when the worker before us died in between.
+    pub(super) fn new(run: Run, definition: Arc<Definition>, seq: i32, summary_seq: i32, instant: Instant) -> Self {
         let wants = engine::effects(&run, &definition);
         Self {
             run,
@@ -117,7 +118,7 @@ impl Carried {
             queued: false,
             alarm: None,
             summary_at: instant,
-            summary_stale: false,
+            summary_stale: summary_seq < seq,
             summary: None,
         }
     }
