@@ -10,7 +10,7 @@ use std::{
 };
 
 use sqlx::{
-    ConnectOptions, Executor, PgConnection, Postgres,
+    ConnectOptions, Executor, PgConnection, Postgres, Row,
     postgres::{PgArguments, PgConnectOptions, PgRow},
     query::Query,
 };
@@ -19,7 +19,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Error, Store};
+use super::{Error, Refusal, Store};
 
 /// A statement and its binds.
 pub(super) type Statement<'q> = Query<'q, Postgres, PgArguments>;
@@ -32,7 +32,10 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// many, and a sixth would hide a defect.
 const TRIES: u32 = 5;
 
-/// What every connection of ours is set to.
+/// A setting in our startup packets: a session that has it was opened by us, one that lacks it by a pooler.
+pub(super) const OUR_OWN: (&str, &str) = ("everstep.session", "direct");
+
+/// What every connection of ours is set to; answers whether the session is [`OUR_OWN`].
 ///
 /// - generic plans of statements over arrays were bimodal, four times slower when wrong; a plan costs less than that
 /// - compiling a statement that a wrong estimate made look expensive takes longer than running it
@@ -46,7 +49,8 @@ SELECT set_config('plan_cache_mode', 'force_custom_plan', false),
        set_config('idle_in_transaction_session_timeout', '30s', false),
        set_config('synchronous_commit',
          CASE WHEN current_setting('synchronous_commit') IN ('off', 'local', 'remote_write') THEN 'on'
-              ELSE current_setting('synchronous_commit') END, false)";
+              ELSE current_setting('synchronous_commit') END, false),
+       coalesce(current_setting('everstep.session', true), '') = 'direct' AS our_own";
 
 /// At most so many connections at once.
 pub(super) struct Pool {
@@ -109,13 +113,15 @@ impl Pool {
         let opening = async {
             let mut connection = self.options.connect().await?;
             // The simple protocol: nothing prepared, so that even a pooler can be asked what it is.
-            connection.execute(sqlx::raw_sql(SETTINGS)).await?;
-            Ok::<_, sqlx::Error>(connection)
+            let set = connection.fetch_one(sqlx::raw_sql(SETTINGS)).await?;
+            let our_own: bool = set.try_get("our_own")?;
+            Ok::<_, sqlx::Error>(our_own.then_some(connection))
         };
         let opened = timeout(CONNECT, opening)
             .await
             .map_err(|_| Error::timeout("connecting", CONNECT))?;
-        opened.map_err(Error::of_connecting)
+        let connection = opened.map_err(Error::of_connecting)?;
+        connection.ok_or_else(|| Refusal::Pooler.into())
     }
 
     /// Sends a statement and reads all of its answer; again, when it lost against others.

@@ -5,6 +5,8 @@
 mod appending;
 mod connecting;
 mod controlling;
+mod pgbouncer;
+mod pooled;
 #[path = "../support/postgres.rs"]
 #[allow(dead_code, reason = "shared by test binaries that each use a part")]
 mod postgres;
