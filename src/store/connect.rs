@@ -10,7 +10,9 @@ use std::{str::FromStr, sync::Arc};
 use jiff::Timestamp;
 use sqlx::{Executor, PgConnection, Row, postgres::PgConnectOptions};
 
-use super::{Error, Refusal, Store, clock::Clock,
+use super::{
+    Error, Refusal, Store,
+    clock::Clock,
     listen::Bells,
     pool::{OUR_OWN, Pool},
 };

@@ -19,7 +19,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Error, Refusal, Store};
+use super::{Error, Refusal, Store, warning::heard};
 
 /// A statement and its binds.
 pub(super) type Statement<'q> = Query<'q, Postgres, PgArguments>;
@@ -165,19 +165,39 @@ impl Link<'_> {
     pub(super) async fn fetch(&mut self, statement: Statement<'_>) -> Result<Vec<PgRow>, sqlx::Error> {
         let connection = self.connection.as_mut().expect("taken only by drop");
         let was_open = std::mem::replace(&mut self.open, true);
-        let answer = timeout(PATIENCE, connection.fetch_all(statement))
-            .await
-            .unwrap_or_else(|_| Err(silence()));
-        self.answered(was_open, answer)
+        let (answer, warning) = heard(timeout(PATIENCE, connection.fetch_all(statement))).await;
+        let answer = self.answered(was_open, answer.unwrap_or_else(|_| Err(silence())))?;
+        self.refuse_unreplicated(warning).await?;
+        Ok(answer)
     }
 
     pub(super) async fn execute(&mut self, statement: Statement<'_>) -> Result<u64, sqlx::Error> {
         let connection = self.connection.as_mut().expect("taken only by drop");
         let was_open = std::mem::replace(&mut self.open, true);
-        let answer = timeout(PATIENCE, connection.execute(statement))
-            .await
-            .unwrap_or_else(|_| Err(silence()));
-        self.answered(was_open, answer.map(|done| done.rows_affected()))
+        let (answer, warning) = heard(timeout(PATIENCE, connection.execute(statement))).await;
+        let done = self.answered(was_open, answer.unwrap_or_else(|_| Err(silence())))?;
+        self.refuse_unreplicated(warning).await?;
+        Ok(done.rows_affected())
+    }
+
+    /// Where commits wait for standbys, a warning says that one did not wait to the end: it is no success, and what became
+    /// of it is unknown. The text would tell, but it is in the server's language.
+    async fn refuse_unreplicated(&mut self, warning: Option<String>) -> Result<(), sqlx::Error> {
+        // The other warning that a server gives for months, in the language that most have: not a reason to stop.
+        let Some(said) = warning.filter(|said| !said.contains("must be vacuumed within")) else {
+            return Ok(());
+        };
+        let connection = self.connection.as_mut().expect("taken only by drop");
+        let asked = sqlx::query("SELECT current_setting('synchronous_standby_names') <> ''");
+        let was_open = std::mem::replace(&mut self.open, true);
+        let answer = timeout(PATIENCE, connection.fetch_one(asked)).await;
+        let row = self.answered(was_open, answer.unwrap_or_else(|_| Err(silence())))?;
+        if row.try_get(0)? {
+            return Err(sqlx::Error::Io(std::io::Error::other(format!(
+                "the commit came with a warning: {said}"
+            ))));
+        }
+        Ok(())
     }
 
     /// A transaction from here to `commit`; without that, the connection is dropped and the server rolls back.
