@@ -44,7 +44,10 @@ fn every_flag_stands_there_with_its_variable_and_default() {
 
 #[test]
 fn no_flag_stands_there_that_does_not_exist() {
-    let known: Vec<String> = arguments().iter().filter_map(|argument| argument.get_long().map(str::to_owned)).collect();
+    let known: Vec<String> = arguments()
+        .iter()
+        .filter_map(|argument| argument.get_long().map(str::to_owned))
+        .collect();
     for line in OPERATIONS.lines() {
         if let Some((flag, _)) = line.strip_prefix("| `--").and_then(|rest| rest.split_once('`')) {
             assert!(known.iter().any(|name| name == flag), "--{flag}");
@@ -57,24 +60,38 @@ fn every_command_stands_there() {
     for command in Cli::command().get_subcommands() {
         let name = command.get_name();
         let begins = [format!("| `everstep {name}` |"), format!("| `everstep {name} ")];
-        let found = OPERATIONS.lines().any(|line| begins.iter().any(|begin| line.starts_with(begin)));
+        let found = OPERATIONS
+            .lines()
+            .any(|line| begins.iter().any(|begin| line.starts_with(begin)));
         assert!(found, "everstep {name}");
     }
 }
 
 #[test]
 fn every_metric_stands_there() {
-    let store = StoreFigures { runs: [("Running".to_owned(), 1)].into(), ..StoreFigures::default() };
-    let figures = Figures { store: Some(store), worker: Some(WorkerFigures::default()) };
+    let store = StoreFigures {
+        runs: [("Running".to_owned(), 1)].into(),
+        ..StoreFigures::default()
+    };
+    let figures = Figures {
+        store: Some(store),
+        worker: Some(WorkerFigures::default()),
+    };
     let text = Metrics::new().unwrap().render(&figures);
-    let names: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let names: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+        .collect();
     assert!(names.len() >= 9, "{names:?}");
     for name in &names {
         row(&format!("`{name}`"));
     }
     for line in OPERATIONS.lines() {
         if let Some((name, _)) = line.strip_prefix("| `everstep_").and_then(|rest| rest.split_once('`')) {
-            assert!(names.contains(&&*format!("everstep_{name}")), "everstep_{name} is no metric");
+            assert!(
+                names.contains(&&*format!("everstep_{name}")),
+                "everstep_{name} is no metric"
+            );
         }
     }
 }

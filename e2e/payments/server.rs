@@ -21,6 +21,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
+const CHARGES: &str = "/v1/charges";
+
 /// What the server did for one key.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Entry {
@@ -44,7 +46,7 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// An empty ledger of a server that does what it is asked for at once, and answers `delay` later.
+    /// An empty ledger of a server that does what it is asked for at once, and answers a new charge `delay` later.
     pub(crate) fn with_delay(delay: Duration) -> Self {
         Self {
             delay,
@@ -62,8 +64,8 @@ impl Ledger {
             .collect()
     }
 
-    /// Does what `path` asks for, once for each key, and says what came of it.
-    fn perform(&self, key: &str, path: &str, body: Value) -> Value {
+    /// Does what `path` asks for, once for each key, and says what came of it, and whether it was done now.
+    fn perform(&self, key: &str, path: &str, body: Value) -> (Value, bool) {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let number = entries.values().filter(|entry| entry.path == path).count() + 1;
         let entry = entries.entry(key.to_owned()).or_insert_with(|| Entry {
@@ -74,13 +76,13 @@ impl Ledger {
             requests: 0,
         });
         entry.requests += 1;
-        entry.answer.clone()
+        (entry.answer.clone(), entry.requests == 1)
     }
 }
 
 fn answer(path: &str, number: usize) -> Value {
     match path {
-        "/v1/charges" => json!({"id": format!("ch_{number}")}),
+        CHARGES => json!({"id": format!("ch_{number}")}),
         "/v1/notify" => json!({"notified": true}),
         _ => json!({"id": format!("re_{number}")}),
     }
@@ -92,7 +94,7 @@ fn answer(path: &str, number: usize) -> Value {
 /// When the listener fails.
 pub(crate) async fn serve(listener: TcpListener, ledger: Ledger) -> std::io::Result<()> {
     let router = Router::new()
-        .route("/v1/charges", post(charge))
+        .route(CHARGES, post(charge))
         .route("/v1/charges/{id}/refund", post(refund))
         .route("/v1/notify", post(notify))
         .route("/ledger", get(show))
@@ -101,7 +103,7 @@ pub(crate) async fn serve(listener: TcpListener, ledger: Ledger) -> std::io::Res
 }
 
 async fn charge(State(ledger): State<Ledger>, headers: HeaderMap, body: Bytes) -> Response {
-    handle(&ledger, &headers, "/v1/charges", &body).await
+    handle(&ledger, &headers, CHARGES, &body).await
 }
 
 async fn refund(State(ledger): State<Ledger>, Path(id): Path<String>, headers: HeaderMap, body: Bytes) -> Response {
@@ -121,9 +123,11 @@ async fn handle(ledger: &Ledger, headers: &HeaderMap, path: &str, body: &[u8]) -
         return json_answer(StatusCode::BAD_REQUEST, &json!({"error": "send an Idempotency-Key"}));
     };
     let body = serde_json::from_slice(body).unwrap_or(Value::Null);
-    let answer = ledger.perform(key, path, body);
+    let (answer, is_new) = ledger.perform(key, path, body);
     // What is done is in the ledger before the answer is sent: whoever dies in between does not know that it was done.
-    tokio::time::sleep(ledger.delay).await;
+    if is_new && path == CHARGES {
+        tokio::time::sleep(ledger.delay).await;
+    }
     json_answer(StatusCode::CREATED, &answer)
 }
 
