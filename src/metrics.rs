@@ -18,7 +18,7 @@ pub struct Figures {
 /// What the database says.
 #[derive(Debug, Clone, Default)]
 pub struct StoreFigures {
-    /// Runs by phase.
+    /// Runs that have not ended, by phase.
     pub runs: BTreeMap<String, i64>,
     /// How long the oldest claimable run has waited.
     pub ready_oldest: Duration,
@@ -70,7 +70,7 @@ impl Metrics {
             registry: Registry::new(),
             store_up: IntGauge::new("everstep_store_up", "1 when PostgreSQL answered this scrape, else 0.")?,
             runs: IntGaugeVec::new(
-                Opts::new("everstep_runs", "Runs in the database, by phase."),
+                Opts::new("everstep_runs", "Runs that have not ended, by phase."),
                 &["phase"],
             )?,
             ready_oldest: Gauge::new(
