@@ -428,7 +428,7 @@ mod tests {
             scheduled_at: None,
         };
         let definition = Arc::new(Definition::compile(&body).unwrap());
-        Carried::new(Run::new(Arc::new(origin)), definition, 0, Instant::now())
+        Carried::new(Run::new(Arc::new(origin)), definition, 0, 0, Instant::now())
     }
 
     fn now() -> Now {
@@ -449,7 +449,7 @@ mod tests {
     #[test]
     fn an_attempt_that_was_not_begun_begins_after_a_load() {
         let before = begun();
-        let mut again = Carried::new(before.run.clone(), Arc::clone(&before.definition), 1, Instant::now());
+        let mut again = Carried::new(before.run.clone(), Arc::clone(&before.definition), 1, 1, Instant::now());
         assert_eq!(again.decide(now(), 2), None);
         assert_eq!(again.to_start().len(), 1);
     }
@@ -457,7 +457,7 @@ mod tests {
     #[test]
     fn an_attempt_that_was_cut_off_here_is_judged_as_after_a_takeover() {
         let before = begun();
-        let mut again = Carried::new(before.run.clone(), Arc::clone(&before.definition), 1, Instant::now());
+        let mut again = Carried::new(before.run.clone(), Arc::clone(&before.definition), 1, 1, Instant::now());
         again.was_cut_off();
         let append = again.decide(now(), 2).expect("a decision");
         assert!(
