@@ -455,6 +455,24 @@ mod tests {
     }
 
     #[test]
+    fn a_summary_that_the_worker_before_left_behind_is_written_while_the_attempt_runs() {
+        let before = begun();
+        let loaded = |summary_seq| {
+            let definition = Arc::clone(&before.definition);
+            Carried::new(before.run.clone(), definition, 1, summary_seq, Instant::now())
+        };
+        assert_eq!(loaded(1).next_look(now()), None);
+        let mut behind = loaded(0);
+        assert!(behind.next_look(now()).is_some());
+        let later = Now {
+            instant: Instant::now() + SUMMARY_EVERY,
+            ..now()
+        };
+        let append = behind.decide(later, 2).expect("a summary");
+        assert!(matches!(append.then, Then::Keep { told: Some(_) }), "{:?}", append.then);
+    }
+
+    #[test]
     fn an_attempt_that_was_cut_off_here_is_judged_as_after_a_takeover() {
         let before = begun();
         let mut again = Carried::new(before.run.clone(), Arc::clone(&before.definition), 1, 1, Instant::now());
