@@ -53,7 +53,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ),
     ("sqlx", &["store/", "app"]),
     ("tokio_postgres", &["worker/action/sql"]),
-    ("reqwest", &["worker/"]),
+    ("hyper", &["worker/"]),
     ("axum", &["http"]),
     ("clap", &["cli"]),
 ];
