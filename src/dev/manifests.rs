@@ -121,7 +121,10 @@ fn text_of(file: &Path) -> Result<String, String> {
 }
 
 fn documents(text: &str) -> Result<Vec<Value>, String> {
-    let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| format!("not YAML: {error}"))?;
+    // YAML 1.2: only `true` and `false` are booleans, so that a Workflow may be called `n`.
+    let options = serde_saphyr::options! { strict_booleans: true };
+    let documents: Vec<Value> =
+        serde_saphyr::from_multiple_with_options(text, options).map_err(|error| format!("not YAML: {error}"))?;
     Ok(documents.into_iter().filter(|document| !document.is_null()).collect())
 }
 
@@ -197,6 +200,13 @@ mod tests {
         assert_eq!(manifests.workflows[0]["spec"]["input"]["b"], json!(1042));
         assert_eq!(manifests.workflows[0]["spec"]["input"]["c"], json!(1.5));
         assert_eq!(manifests.workflows[0]["spec"]["input"]["d"], json!(null));
+    }
+
+    #[test]
+    fn a_workflow_may_be_called_n() {
+        let manifests = parse("apiVersion: everstep.dev/v1alpha1\nkind: Workflow\nmetadata: {name: n}\nspec: {input: {on: true}}\n").unwrap();
+        assert_eq!(identity(&manifests.workflows[0]).1, "n");
+        assert_eq!(manifests.workflows[0]["spec"]["input"], json!({"on": true}));
     }
 
     #[test]
