@@ -165,7 +165,7 @@ fn rebuild(loaded: Loaded, definition: &Arc<Definition>, instant: Instant) -> Re
     let snapshot = loaded.snapshot.as_ref().map(|snapshot| &snapshot.state);
     let tail = loaded.tail.iter().flat_map(|decision| &decision.events);
     let run = Run::rebuild(origin, snapshot, tail).map_err(|error| error.to_string())?;
-    let carried = Carried::new(run, Arc::clone(definition), loaded.seq, instant);
+    let carried = Carried::new(run, Arc::clone(definition), loaded.seq, loaded.summary_seq, instant);
     Ok(Arrival {
         run: loaded.run,
         carried,
