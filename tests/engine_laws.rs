@@ -298,7 +298,7 @@ impl Walk {
             assert_eq!(rebuilt.snapshot(&self.def), self.run.snapshot(&self.def));
             assert_eq!(effects(&rebuilt, &self.def), effects(&self.run, &self.def));
         }
-        if self.journal.len() % 3 == 0 {
+        if self.journal.len().is_multiple_of(3) {
             self.parked = Some((self.run.snapshot(&self.def), self.journal.len()));
         }
     }

@@ -184,7 +184,10 @@ async fn a_dead_workers_run_is_taken_over_once_and_free_again() {
         "the rescuer is dead itself"
     );
     assert_eq!(
-        rig.store.take_over(early, &[taken_over(run, 2, dead, 1)]).await.unwrap(),
+        rig.store
+            .take_over(early, &[taken_over(run, 2, dead, 1)])
+            .await
+            .unwrap(),
         [Appended::Lost],
         "who is dead takes nothing over, whatever it read before"
     );
