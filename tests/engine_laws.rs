@@ -197,6 +197,8 @@ struct Walk {
     run: Run,
     /// The same run, restored from its snapshot after every decision.
     restored: Run,
+    /// What was stored when the run was parked last, and how much of the journal is in it.
+    parked: Option<(Value, usize)>,
     journal: Vec<Event>,
     ended: HashSet<String>,
     now: Timestamp,
@@ -210,6 +212,7 @@ impl Walk {
             def,
             restored: run.clone(),
             run,
+            parked: None,
             journal: Vec::new(),
             ended: HashSet::new(),
             now: "2026-11-21T09:00:00Z".parse().unwrap(),
@@ -284,6 +287,20 @@ impl Walk {
         self.hold_history(&events);
         self.journal.extend(events);
         self.hold_effects();
+        self.rebuild();
+    }
+
+    /// A run that is loaded is the run that was carried: from its journal alone, and from a snapshot and the rest.
+    fn rebuild(&mut self) {
+        assert_eq!(Run::rebuild(origin(), None, &self.journal).unwrap(), self.run);
+        if let Some((snapshot, seq)) = &self.parked {
+            let rebuilt = Run::rebuild(origin(), Some(snapshot), &self.journal[*seq..]).unwrap();
+            assert_eq!(rebuilt.snapshot(&self.def), self.run.snapshot(&self.def));
+            assert_eq!(effects(&rebuilt, &self.def), effects(&self.run, &self.def));
+        }
+        if self.journal.len().is_multiple_of(3) {
+            self.parked = Some((self.run.snapshot(&self.def), self.journal.len()));
+        }
     }
 
     fn restore(&mut self) {

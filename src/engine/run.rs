@@ -8,10 +8,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
+    apply::apply,
     error::StepError,
-    event::{RunError, StepName},
+    event::{Event, RunError, StepName},
     origin::Origin,
     phase::{Phase, RunResult},
+    snapshot::Corrupt,
 };
 
 /// A run's state: small, and independent of how long the run has lived.
@@ -130,6 +132,25 @@ impl Run {
             hold_until: None,
             last_attempts: 0,
         }
+    }
+
+    /// The run as its rows say: its last snapshot, if there is one, and then the journal after it, oldest first.
+    ///
+    /// # Errors
+    /// The snapshot cannot be read.
+    pub fn rebuild<'a>(
+        origin: Arc<Origin>,
+        snapshot: Option<&Value>,
+        tail: impl IntoIterator<Item = &'a Event>,
+    ) -> Result<Self, Corrupt> {
+        let mut run = match snapshot {
+            Some(snapshot) => Self::restore(origin, snapshot)?,
+            None => Self::new(origin),
+        };
+        for event in tail {
+            apply(&mut run, event);
+        }
+        Ok(run)
     }
 
     /// What the run was born with.

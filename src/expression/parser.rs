@@ -1,50 +1,22 @@
 //! From tokens to a tree, by recursive descent with operator precedence. Holds every limit on an expression's shape,
 //! finds functions and macro variables by name, and so leaves nothing unresolved but the scope.
+//!
+//! Here is the grammar; what names mean is in `names`, how nodes join in `tree`, where we are in `cursor`.
 
-use super::ast::{Arena, Comprehension, Constant, Kind, Node, NodeId, Quantifier, Range};
-use super::error::{SyntaxError, shown};
-use super::functions::{Found, Function};
+mod cursor;
+mod infix;
+mod names;
+mod tree;
+
+use super::ast::{Arena, Constant, Kind, NodeId};
+use super::error::SyntaxError;
+use super::functions::Function;
 use super::lexer::{Lexeme, Token, tokens};
-use super::limits::{HEIGHT, MACROS, NESTING, NODES, PATTERNS_COMPILED, SOURCE_BYTES};
-use super::operators::Operator;
-use super::pattern::Pattern;
+use super::limits::{NESTING, SOURCE_BYTES};
+use infix::Infix;
+use names::quantifier;
 
 const KEYWORDS: [&str; 4] = ["true", "false", "null", "in"];
-const RESERVED: [&str; 17] = [
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
-/// Words that stand for a type where no variable of a macro has that name.
-const TYPES: [&str; 10] = [
-    "bool",
-    "int",
-    "uint",
-    "double",
-    "string",
-    "bytes",
-    "list",
-    "map",
-    "null_type",
-    "type",
-];
-/// Functions that are written behind this word and a dot.
-const MATH: &str = "math";
-
 /// Parses a whole source text; the root is the last node.
 pub(super) fn parse(source: &str) -> Result<(Arena, NodeId), SyntaxError> {
     if source.len() > SOURCE_BYTES {
@@ -242,162 +214,6 @@ impl Parser {
         self.add(Kind::Constant(constant), offset, &[])
     }
 
-    /// A keyword, a variable, a type or a call of a function.
-    fn word(&mut self) -> Parsed {
-        let offset = self.offset();
-        let global = self.accept(".");
-        let Token::Word(name) = self.peek() else {
-            return Err(self.expected("a name"));
-        };
-        let name = name.clone();
-        let constant = match name.as_str() {
-            "true" => Some(Constant::Bool(true)),
-            "false" => Some(Constant::Bool(false)),
-            "null" => Some(Constant::Null),
-            _ => None,
-        };
-        if constant.is_none() && (name == "in" || RESERVED.contains(&name.as_str())) || (constant.is_some() && global) {
-            return Err(SyntaxError::new(offset, format!("{} is a reserved word", shown(&name))));
-        }
-        self.at += 1;
-        if let Some(constant) = constant {
-            return self.add(Kind::Constant(constant), offset, &[]);
-        }
-        if self.accept("(") {
-            if name == "has" {
-                return self.has(offset);
-            }
-            let arguments = self.arguments(None)?;
-            return self.call(Function::global(&name, arguments.len()), &name, arguments, offset);
-        }
-        let local = if global {
-            None
-        } else {
-            self.locals.iter().rposition(|local| *local == name)
-        };
-        if let Some(slot) = local {
-            let slot = u32::try_from(slot).expect("there are at most MACROS locals");
-            return self.add(Kind::Local(slot), offset, &[]);
-        }
-        if name == MATH
-            && let [Token::Symbol("."), Token::Word(function), Token::Symbol("(")] = self.following()
-        {
-            let function = function.clone();
-            self.at += 3;
-            let arguments = self.arguments(None)?;
-            return self.call(Function::math(&function, arguments.len()), &function, arguments, offset);
-        }
-        let kind = match TYPES.iter().find(|known| **known == name) {
-            Some(known) => Kind::Constant(Constant::Type(known)),
-            None => Kind::Free(name.into()),
-        };
-        self.add(kind, offset, &[])
-    }
-
-    /// `has(target.key)`, after the opening parenthesis.
-    fn has(&mut self, offset: usize) -> Parsed {
-        let selected = self.expression()?;
-        self.expect(")")?;
-        let kind = &mut self.arena.nodes[selected as usize].kind;
-        let Kind::Select(target, key) = kind else {
-            return Err(SyntaxError::new(
-                offset,
-                "has() takes a path that ends with a key, such as has(input.note)",
-            ));
-        };
-        *kind = Kind::Has(*target, std::mem::take(key));
-        Ok(selected)
-    }
-
-    /// A macro, after the opening parenthesis: its variable is in scope for the rest of it.
-    fn comprehension(&mut self, quantifier: Quantifier, name: &str, range: NodeId, offset: usize) -> Parsed {
-        let variable = match self.peek() {
-            Token::Word(word) if !KEYWORDS.contains(&word.as_str()) && !RESERVED.contains(&word.as_str()) => {
-                word.clone()
-            }
-            _ => return Err(self.expected(&format!("the name of a variable as the first argument of {name}()"))),
-        };
-        if self.locals.len() == MACROS {
-            return Err(SyntaxError::new(
-                self.offset(),
-                format!("more than {MACROS} macros inside one another"),
-            ));
-        }
-        self.at += 1;
-        self.expect(",")?;
-        let slot = u32::try_from(self.locals.len()).expect("there are at most MACROS locals");
-        self.locals.push(variable);
-        let body = self.expression()?;
-        let (mut condition, mut transform) = (Some(body), None);
-        if quantifier == Quantifier::Map {
-            transform = if self.accept(",") {
-                Some(self.expression()?)
-            } else {
-                condition.take()
-            };
-        }
-        self.expect(")")?;
-        self.locals.pop();
-        let children: Vec<NodeId> = [Some(range), condition, transform].into_iter().flatten().collect();
-        let comprehension = Comprehension {
-            quantifier,
-            range,
-            slot,
-            condition,
-            transform,
-        };
-        self.add(Kind::Comprehension(comprehension), offset, &children)
-    }
-
-    fn call(&mut self, found: Found, name: &str, mut arguments: Vec<NodeId>, offset: usize) -> Parsed {
-        let function = match found {
-            Found::Function(function) => function,
-            Found::Nothing => {
-                return Err(SyntaxError::new(
-                    offset,
-                    format!("there is no function {}", shown(name)),
-                ));
-            }
-            Found::Arguments(expected) => {
-                return Err(SyntaxError::new(offset, format!("{}() takes {expected}", name)));
-            }
-        };
-        if function == Function::Matches {
-            let pattern = arguments[1];
-            let Kind::Constant(Constant::Text(text)) = self.arena.kind(pattern) else {
-                return Err(SyntaxError::new(
-                    offset,
-                    "the pattern of matches() must be a literal string",
-                ));
-            };
-            let pattern = Pattern::compile(text, self.arena.nodes[pattern as usize].offset as usize)?;
-            self.patterns += pattern.size;
-            if self.patterns > PATTERNS_COMPILED {
-                return Err(SyntaxError::new(
-                    offset,
-                    "the regular expressions are too large together",
-                ));
-            }
-            return self.add(Kind::Matches(arguments[0], pattern), offset, &arguments);
-        }
-        if function.is_variadic() && arguments.len() > 1 {
-            let range = self.range(&arguments);
-            arguments = vec![self.add(Kind::List(range), offset, &arguments)?];
-        }
-        let range = self.range(&arguments);
-        self.add(Kind::Call(function, range), offset, &arguments)
-    }
-
-    /// The receiver, if any, and the arguments of a call, after the opening parenthesis.
-    fn arguments(&mut self, receiver: Option<NodeId>) -> Result<Vec<NodeId>, SyntaxError> {
-        let mut arguments: Vec<NodeId> = receiver.into_iter().collect();
-        self.elements(")", false, |parser| {
-            arguments.push(parser.expression()?);
-            Ok(())
-        })?;
-        Ok(arguments)
-    }
-
     /// Elements separated by commas up to the closing symbol, which is taken too.
     fn elements(
         &mut self,
@@ -418,140 +234,6 @@ impl Parser {
             }
         }
     }
-
-    fn add(&mut self, kind: Kind, offset: usize, children: &[NodeId]) -> Parsed {
-        let height = 1 + children
-            .iter()
-            .map(|child| self.heights[*child as usize])
-            .max()
-            .unwrap_or(0);
-        if height > HEIGHT {
-            let message = format!("the expression is more than {HEIGHT} operations deep: split it");
-            return Err(SyntaxError::new(offset, message));
-        }
-        if self.arena.nodes.len() == NODES {
-            return Err(SyntaxError::new(
-                offset,
-                format!("the expression has more than {NODES} parts: split it"),
-            ));
-        }
-        let id = NodeId::try_from(self.arena.nodes.len()).expect("there are at most NODES nodes");
-        let offset = u32::try_from(offset).expect("the source is short");
-        self.arena.nodes.push(Node { kind, offset });
-        self.heights.push(height);
-        Ok(id)
-    }
-
-    fn range(&mut self, children: &[NodeId]) -> Range {
-        let index = |length: usize| u32::try_from(length).expect("there are at most NODES children");
-        let start = index(self.arena.children.len());
-        self.arena.children.extend_from_slice(children);
-        Range {
-            start,
-            end: index(self.arena.children.len()),
-        }
-    }
-
-    fn peek(&self) -> &Token {
-        &self.lexemes[self.at].token
-    }
-
-    /// The next three tokens; the end repeats.
-    fn following(&self) -> [&Token; 3] {
-        let last = self.lexemes.len() - 1;
-        [0, 1, 2].map(|ahead| &self.lexemes[(self.at + ahead).min(last)].token)
-    }
-
-    fn offset(&self) -> usize {
-        self.lexemes[self.at].offset
-    }
-
-    fn accept(&mut self, symbol: &str) -> bool {
-        let found = matches!(self.peek(), Token::Symbol(next) if *next == symbol);
-        self.at += usize::from(found);
-        found
-    }
-
-    fn expect(&mut self, symbol: &'static str) -> Result<(), SyntaxError> {
-        if self.accept(symbol) {
-            return Ok(());
-        }
-        Err(self.expected(&format!("`{symbol}`")))
-    }
-
-    fn expected(&self, what: &str) -> SyntaxError {
-        let found = match self.peek() {
-            Token::Word(name) | Token::Quoted(name) => shown(name),
-            Token::Integer(_) | Token::Double(_) => "a number".into(),
-            Token::Text(_) | Token::Bytes(_) => "a string".into(),
-            Token::Symbol(symbol) => format!("`{symbol}`"),
-            Token::End => "the end".into(),
-        };
-        SyntaxError::new(self.offset(), format!("expected {what}, found {found}"))
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Infix {
-    Or,
-    And,
-    Other(Operator),
-}
-
-impl Infix {
-    fn of(token: &Token) -> Option<Infix> {
-        let symbol = match token {
-            Token::Symbol(symbol) => symbol,
-            Token::Word(word) if word == "in" => "in",
-            _ => return None,
-        };
-        Some(match symbol {
-            "||" => Infix::Or,
-            "&&" => Infix::And,
-            "==" => Infix::Other(Operator::Equal),
-            "!=" => Infix::Other(Operator::NotEqual),
-            "<" => Infix::Other(Operator::Less),
-            "<=" => Infix::Other(Operator::LessOrEqual),
-            ">" => Infix::Other(Operator::Greater),
-            ">=" => Infix::Other(Operator::GreaterOrEqual),
-            "in" => Infix::Other(Operator::In),
-            "+" => Infix::Other(Operator::Add),
-            "-" => Infix::Other(Operator::Subtract),
-            "*" => Infix::Other(Operator::Multiply),
-            "/" => Infix::Other(Operator::Divide),
-            "%" => Infix::Other(Operator::Remainder),
-            _ => return None,
-        })
-    }
-
-    fn precedence(self) -> u8 {
-        match self {
-            Infix::Or => 1,
-            Infix::And => 2,
-            Infix::Other(operator) => match operator {
-                Operator::Equal
-                | Operator::NotEqual
-                | Operator::Less
-                | Operator::LessOrEqual
-                | Operator::Greater
-                | Operator::GreaterOrEqual
-                | Operator::In => 3,
-                Operator::Add | Operator::Subtract => 4,
-                Operator::Multiply | Operator::Divide | Operator::Remainder => 5,
-            },
-        }
-    }
-}
-
-fn quantifier(name: &str) -> Option<Quantifier> {
-    Some(match name {
-        "all" => Quantifier::All,
-        "exists" => Quantifier::Exists,
-        "exists_one" | "existsOne" => Quantifier::ExistsOne,
-        "filter" => Quantifier::Filter,
-        "map" => Quantifier::Map,
-        _ => return None,
-    })
 }
 
 fn integer(digits: u64, negative: bool) -> Option<i64> {

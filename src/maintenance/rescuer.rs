@@ -111,14 +111,9 @@ fn plan(loaded: &Loaded, definition: &Definition, now: Timestamp) -> Result<Appe
 
 fn rebuild(loaded: &Loaded) -> Result<Run, String> {
     let origin = Arc::new(loaded.origin.clone());
-    let mut run = match &loaded.snapshot {
-        Some(snapshot) => Run::restore(origin, &snapshot.state).map_err(|error| error.to_string())?,
-        None => Run::new(origin),
-    };
-    for event in loaded.tail.iter().flat_map(|decision| &decision.events) {
-        engine::apply(&mut run, event);
-    }
-    Ok(run)
+    let snapshot = loaded.snapshot.as_ref().map(|snapshot| &snapshot.state);
+    let tail = loaded.tail.iter().flat_map(|decision| &decision.events);
+    Run::rebuild(origin, snapshot, tail).map_err(|error| error.to_string())
 }
 
 /// A takeover is never sent again, so its nonce only has to differ from other writers'.

@@ -12,13 +12,14 @@ const BATCH: i64 = 1000;
 const SWEEP: &str = "
 WITH due AS (
   DELETE FROM everstep.timers
-  WHERE run_id IN (
+  -- An array, for IN would be planned as a join that reads all timers when these are few enough.
+  WHERE run_id = ANY (ARRAY (
     SELECT run_id FROM everstep.timers
     WHERE fire_at <= (SELECT everstep.now())
     ORDER BY fire_at
     LIMIT $1
     FOR UPDATE SKIP LOCKED          -- another sweep's, or of a run that is being parked anew
-  )
+  ))
   RETURNING run_id
 ), woken AS (
   INSERT INTO everstep.active (run_id, namespace)

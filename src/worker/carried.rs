@@ -454,6 +454,22 @@ mod tests {
         assert_eq!(again.to_start().len(), 1);
     }
 
+    /// P7: it may be a cancel, and it is decided on first.
+    #[test]
+    fn no_attempt_begins_while_mail_is_pending() {
+        let mut carried = begun();
+        assert_eq!(carried.to_start().len(), 1);
+        let reason = "enough".to_owned();
+        let mail = engine::Mail::Cancel { reason };
+        assert!(carried.tell(1, InboxRow { id: 7, mail }));
+        assert!(carried.to_start().is_empty());
+
+        let append = carried.decide(now(), 2).expect("a decision");
+        assert_eq!((append.seq, append.taken), (2, vec![7]));
+        assert!(carried.is_unanswered() && carried.to_start().is_empty());
+        assert_eq!(carried.mine(2), Some(Leaving::Finished));
+    }
+
     #[test]
     fn a_summary_that_the_worker_before_left_behind_is_written_while_the_attempt_runs() {
         let before = begun();

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{carried::Carried, definitions::Definitions, lease::Registration};
 use crate::{
-    engine::{self, Definition, Run},
+    engine::{Definition, Run},
     store::{DefinitionId, Error, InboxRow, Loaded, Store},
 };
 
@@ -162,13 +162,9 @@ fn compile(body: &serde_json::Value) -> Result<Arc<Definition>, String> {
 
 fn rebuild(loaded: Loaded, definition: &Arc<Definition>, instant: Instant) -> Result<Arrival, String> {
     let origin = Arc::new(loaded.origin);
-    let mut run = match &loaded.snapshot {
-        Some(snapshot) => Run::restore(origin, &snapshot.state).map_err(|error| error.to_string())?,
-        None => Run::new(origin),
-    };
-    for event in loaded.tail.iter().flat_map(|decision| &decision.events) {
-        engine::apply(&mut run, event);
-    }
+    let snapshot = loaded.snapshot.as_ref().map(|snapshot| &snapshot.state);
+    let tail = loaded.tail.iter().flat_map(|decision| &decision.events);
+    let run = Run::rebuild(origin, snapshot, tail).map_err(|error| error.to_string())?;
     let carried = Carried::new(run, Arc::clone(definition), loaded.seq, loaded.summary_seq, instant);
     Ok(Arrival {
         run: loaded.run,

@@ -7,6 +7,7 @@ mod connecting;
 mod controlling;
 mod durability;
 mod pgbouncer;
+mod plans;
 mod pooled;
 #[path = "../support/postgres.rs"]
 #[allow(dead_code, reason = "shared by test binaries that each use a part")]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use everstep::engine::Phase;
-use everstep::store::{Bell, PhaseCount, Retired};
+use everstep::store::{Append, Bell, PhaseCount, Retired};
 use sqlx::{Connection, PgConnection};
 use tokio::time::timeout;
 
@@ -20,6 +20,23 @@ async fn mail_of_a_parked_run_wakes_it_once() {
     let (worker, loaded) = rig.owned().await;
     assert_eq!(loaded.mail.len(), 1);
     assert_eq!(rig.store.mail_sweep(Some(worker)).await.unwrap().told.len(), 1);
+}
+
+/// Mail that was taken wakes nobody again, and is told to nobody.
+#[tokio::test]
+async fn mail_that_was_taken_is_over() {
+    let mut rig = rig().await;
+    let run = rig.start("a").await;
+    let (owner, _) = rig.owned().await;
+    let letter = rig.mail(run, "k").await;
+    let takes = Append {
+        taken: vec![letter],
+        ..step(run, 1)
+    };
+    rig.store.append(&[takes]).await.unwrap();
+    assert!(rig.store.mail_sweep(Some(owner)).await.unwrap().told.is_empty());
+    rig.store.append(&[park(run, 2, None)]).await.unwrap();
+    assert_eq!(rig.store.mail_sweep(None).await.unwrap().woken, 0);
 }
 
 #[tokio::test]

@@ -183,6 +183,14 @@ async fn a_dead_workers_run_is_taken_over_once_and_free_again() {
         rig.store.dead(early, 10).await.unwrap().runs.is_empty(),
         "the rescuer is dead itself"
     );
+    assert_eq!(
+        rig.store
+            .take_over(early, &[taken_over(run, 2, dead, 1)])
+            .await
+            .unwrap(),
+        [Appended::Lost],
+        "who is dead takes nothing over, whatever it read before"
+    );
     let (me, rival) = (rig.worker().await, rig.worker().await);
     let deaths = rig.store.dead(me, 10).await.unwrap();
     assert_eq!(

@@ -1,5 +1,5 @@
-//! A TCP proxy that understands as much of PostgreSQL's protocol as it takes to lose an answer: a statement is forwarded
-//! and executed, and the connection is cut before its answer gets through.
+//! A TCP proxy that understands as much of PostgreSQL's protocol as it takes to lose an answer, or to hold it: a statement
+//! is forwarded and executed, and the connection is cut before its answer gets through, or the answer waits.
 
 use std::sync::{
     Arc,
@@ -12,6 +12,7 @@ use tokio::{
         TcpListener, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
+    sync::watch,
     task::JoinHandle,
 };
 
@@ -31,6 +32,17 @@ struct Cuts {
     /// How many more are to be lost.
     planned: AtomicUsize,
     done: AtomicUsize,
+    /// Answers wait while this is so.
+    holding: watch::Sender<bool>,
+    held: AtomicUsize,
+}
+
+/// What becomes of the answer that is awaited on a connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Passed,
+    Held,
+    Lost,
 }
 
 impl PgProxy {
@@ -43,6 +55,8 @@ impl PgProxy {
             of,
             planned: AtomicUsize::new(0),
             done: AtomicUsize::new(0),
+            holding: watch::Sender::new(false),
+            held: AtomicUsize::new(0),
         });
         let shared = Arc::clone(&cuts);
         let task = tokio::spawn(async move {
@@ -66,6 +80,21 @@ impl PgProxy {
         self.cuts.planned.fetch_add(times, Ordering::SeqCst);
     }
 
+    /// From now on answers are held back, until [`release`](Self::release).
+    pub(crate) fn hold(&self) {
+        self.cuts.holding.send_replace(true);
+    }
+
+    /// Lets the held answers through, and holds no more.
+    pub(crate) fn release(&self) {
+        self.cuts.holding.send_replace(false);
+    }
+
+    /// How many answers were held so far; each was given by the server before it is counted.
+    pub(crate) fn held(&self) -> usize {
+        self.cuts.held.load(Ordering::SeqCst)
+    }
+
     /// How many answers were lost.
     pub(crate) fn lost(&self) -> usize {
         self.cuts.done.load(Ordering::SeqCst)
@@ -79,6 +108,16 @@ impl Drop for PgProxy {
 }
 
 impl Cuts {
+    fn fate(&self) -> Fate {
+        if self.claim() {
+            Fate::Lost
+        } else if *self.holding.borrow() {
+            Fate::Held
+        } else {
+            Fate::Passed
+        }
+    }
+
     fn claim(&self) -> bool {
         let one_less = |planned: usize| planned.checked_sub(1);
         self.planned
@@ -97,7 +136,7 @@ async fn session(client: TcpStream, server: TcpStream, cuts: Arc<Cuts>) {
     if to_server.write_all(&startup).await.is_err() {
         return;
     }
-    let (arm, armed) = tokio::sync::watch::channel(false);
+    let (arm, armed) = watch::channel(Fate::Passed);
     tokio::select! {
         () = forward(from_client, to_server, &cuts, &arm) => {}
         () = answer(from_server, to_client, &cuts, armed) => {}
@@ -105,7 +144,7 @@ async fn session(client: TcpStream, server: TcpStream, cuts: Arc<Cuts>) {
 }
 
 /// Client to server, message by message. Prepared statements are named in `Parse` and executed by `Bind`.
-async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, cuts: &Cuts, arm: &tokio::sync::watch::Sender<bool>) {
+async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, cuts: &Cuts, arm: &watch::Sender<Fate>) {
     let mut marked: Vec<Vec<u8>> = Vec::new();
     loop {
         let Some((kind, message)) = message(&mut from).await else {
@@ -127,8 +166,8 @@ async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, cuts: &Cuts, a
             }
             _ => false,
         };
-        if executes && cuts.claim() {
-            let _ = arm.send(true);
+        if executes {
+            arm.send_replace(cuts.fate());
         }
         if to.write_all(&message).await.is_err() {
             return;
@@ -136,23 +175,31 @@ async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, cuts: &Cuts, a
     }
 }
 
-/// Server to client. Once armed, everything is held back until the server says that it is done, and then it is lost.
-async fn answer(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
-    cuts: &Cuts,
-    armed: tokio::sync::watch::Receiver<bool>,
-) {
+/// Server to client. What is to be lost is held back until the server says that it is done; of what is to be held, that
+/// last word is.
+async fn answer(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, cuts: &Cuts, armed: watch::Receiver<Fate>) {
+    let mut holding = cuts.holding.subscribe();
     loop {
         let Some((kind, message)) = message(&mut from).await else {
             return;
         };
-        if *armed.borrow() {
-            if kind == b'Z' {
-                cuts.done.fetch_add(1, Ordering::SeqCst);
-                return;
+        let fate = *armed.borrow();
+        match fate {
+            Fate::Passed => {}
+            Fate::Held => {
+                // The end of the answer comes after the commit.
+                if kind == b'Z' && *holding.borrow() {
+                    cuts.held.fetch_add(1, Ordering::SeqCst);
+                    let _ = holding.wait_for(|holding| !holding).await;
+                }
             }
-            continue;
+            Fate::Lost => {
+                if kind == b'Z' {
+                    cuts.done.fetch_add(1, Ordering::SeqCst);
+                    return;
+                }
+                continue;
+            }
         }
         if to.write_all(&message).await.is_err() {
             return;

@@ -4,6 +4,7 @@
 
 mod faults;
 mod life;
+mod protocol;
 mod rig;
 #[path = "../support/mod.rs"]
 mod support;

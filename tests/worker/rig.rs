@@ -1,7 +1,10 @@
 //! A database, workers on it, and looks at what they did.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -22,7 +25,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::support;
+use super::support::{self, pgproxy::PgProxy};
 
 /// Long enough for everything that should happen.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -97,6 +100,16 @@ impl Rig {
         PgConnection::connect(&self.url).await.unwrap()
     }
 
+    /// The same database through a proxy that loses or holds the answers to statements with this text.
+    pub(crate) async fn through_proxy(&self, of: &'static str) -> (PgProxy, Store) {
+        let server = support::postgres::server().await.port();
+        let proxy = PgProxy::start(server, of).await;
+        let through = self.url.replace(&format!(":{server}/"), &format!(":{}/", proxy.port()));
+        assert_ne!(through, self.url);
+        let store = connect(&through).await;
+        (proxy, store)
+    }
+
     pub(crate) async fn execute(&self, sql: &'static str) {
         sqlx::query(sql).execute(&mut self.sql().await).await.unwrap();
     }
@@ -168,6 +181,8 @@ impl Rig {
 /// A worker and its sweeps. Dropping it without [`stop`](Self::stop) is a crash as far as a task can crash.
 pub(crate) struct Process {
     pub(crate) counters: Arc<Counters>,
+    /// How often a mail sweep told the worker something.
+    pub(crate) told: Arc<AtomicUsize>,
     shutdown: CancellationToken,
     worker: JoinHandle<Result<(), everstep::worker::Error>>,
     sweeps: JoinHandle<()>,
@@ -179,13 +194,18 @@ impl Process {
         let lease = options.lease;
         let worker = Worker::new(store.clone(), actions(), options);
         let counters = worker.counters();
+        let told = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&told);
         let (steady, moment, tell) = (worker.links(), worker.links(), worker.links());
         let beside = Beside {
             steady: Arc::new(move || steady.steady()),
             moment: Arc::new(move || moment.moment()),
             tell: Arc::new(move |began, rows| {
-                let links = tell.clone();
-                Box::pin(async move { links.tell(began, rows).await })
+                let (links, count) = (tell.clone(), Arc::clone(&count));
+                Box::pin(async move {
+                    links.tell(began, rows).await;
+                    count.fetch_add(1, Ordering::SeqCst);
+                })
             }),
             lease,
         };
@@ -194,15 +214,20 @@ impl Process {
         let worker = tokio::spawn(worker.run(shutdown.clone()));
         Self {
             counters,
+            told,
             shutdown,
             worker,
             sweeps,
         }
     }
 
-    /// As SIGTERM does.
-    pub(crate) async fn stop(self) {
+    /// As SIGTERM does; [`stop`](Self::stop) waits for the end.
+    pub(crate) fn begin_stop(&self) {
         self.shutdown.cancel();
+    }
+
+    pub(crate) async fn stop(self) {
+        self.begin_stop();
         self.worker.await.unwrap().unwrap();
         self.sweeps.await.unwrap();
     }
