@@ -51,6 +51,7 @@ impl Failure {
 impl From<store::Error> for Failure {
     fn from(error: store::Error) -> Self {
         match error {
+            store::Error::Refused(refusal @ store::Refusal::Url(_)) => Self::Configuration(refusal.to_string()),
             store::Error::Refused(refusal) => Self::Refused(refusal),
             other => Self::Broken(other.to_string()),
         }
