@@ -106,6 +106,11 @@ fn on_signal() -> Result<tokio_util::sync::CancellationToken, Failure> {
     shutdown::on_signal().map_err(|error| Failure::Broken(format!("signals cannot be heard: {error}")))
 }
 
+/// An egress policy that cannot be used, named by its file.
+fn unusable_policy(file: &std::path::Path, error: &crate::worker::egress::PolicyError) -> Failure {
+    Failure::Configuration(format!("--egress-policy {}: {}", file.display(), chain(error)))
+}
+
 /// An error with what caused it, on one line.
 fn chain<E: std::error::Error>(error: &E) -> String {
     let mut text = error.to_string();

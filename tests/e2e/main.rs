@@ -3,9 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 
 mod change;
+mod connections;
 mod deletion;
+mod dev;
 mod invalid;
 mod outcomes;
+mod process;
+mod refusals;
 mod runs;
 #[path = "../support/mod.rs"]
 mod support;
