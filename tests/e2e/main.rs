@@ -4,6 +4,7 @@
 
 mod change;
 mod connections;
+mod counts;
 mod deletion;
 mod dev;
 mod invalid;
@@ -11,6 +12,7 @@ mod outcomes;
 mod process;
 mod refusals;
 mod runs;
+mod secrets;
 #[path = "../support/mod.rs"]
 mod support;
 mod target;
