@@ -166,7 +166,10 @@ async fn pooler_in_transaction_mode_is_refused() {
         &format!(":{}/", postgres::server().await.port()),
         &format!(":{}/", pooler.port),
     );
-    let said = ["a connection pooler in transaction mode", "needs a direct connection"];
+    let said = [
+        "a connection pooler is in front of PostgreSQL",
+        "needs direct connections",
+    ];
     for role in ROLES {
         refuses(&mut system.spawn(role, &[]), 3, &said).await;
     }
