@@ -51,6 +51,7 @@ impl Failure {
 impl From<store::Error> for Failure {
     fn from(error: store::Error) -> Self {
         match error {
+            store::Error::Refused(refusal @ store::Refusal::Url(_)) => Self::Configuration(refusal.to_string()),
             store::Error::Refused(refusal) => Self::Refused(refusal),
             other => Self::Broken(other.to_string()),
         }
@@ -121,6 +122,11 @@ fn on_runtime(role: impl Future<Output = Result<(), Failure>>) -> Result<(), Fai
 
 fn on_signal() -> Result<tokio_util::sync::CancellationToken, Failure> {
     shutdown::on_signal().map_err(|error| Failure::Broken(format!("signals cannot be heard: {error}")))
+}
+
+/// An egress policy that cannot be used, named by its file.
+fn unusable_policy(file: &std::path::Path, error: &crate::worker::egress::PolicyError) -> Failure {
+    Failure::Configuration(format!("--egress-policy {}: {}", file.display(), chain(error)))
 }
 
 /// An error with what caused it, on one line.

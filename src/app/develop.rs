@@ -52,7 +52,7 @@ pub(super) async fn run(options: cli::Dev) -> Result<(), Failure> {
     let intents = intents(&manifests)?;
     let egress = match &options.egress_policy {
         None => EgressPolicy::open(),
-        Some(path) => EgressPolicy::load(path).map_err(|error| Failure::Configuration(super::chain(&error)))?,
+        Some(path) => EgressPolicy::load(path).map_err(|error| super::unusable_policy(path, &error))?,
     };
     let postgres = start_postgres().await?;
     let store = open(&postgres).await?;

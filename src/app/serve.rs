@@ -188,6 +188,6 @@ async fn worker(
 fn policy(options: &cli::Service) -> Result<EgressPolicy, Failure> {
     match &options.egress_policy {
         None => Ok(EgressPolicy::deny_all()),
-        Some(path) => EgressPolicy::load(path).map_err(|error| Failure::Configuration(super::chain(&error))),
+        Some(path) => EgressPolicy::load(path).map_err(|error| super::unusable_policy(path, &error)),
     }
 }

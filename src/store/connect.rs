@@ -49,6 +49,13 @@ impl Store {
     /// # Errors
     /// `Unavailable` when nobody answers (try again), `Refused` when a human has to act.
     pub async fn connect(options: &Options) -> Result<Self, Error> {
+        // The driver takes any scheme, and looks for a host in whatever comes after it.
+        if !["postgres://", "postgresql://"]
+            .iter()
+            .any(|scheme| options.url.starts_with(scheme))
+        {
+            return Err(Refusal::Url("it does not begin with postgres://".to_owned()).into());
+        }
         let server = PgConnectOptions::from_str(&options.url)
             .map_err(|error| Refusal::Url(error.to_string()))?
             .application_name(&options.application_name)

@@ -4,22 +4,27 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::system::{System, condition, observed, workflow};
+use crate::{
+    support::system::{System, condition, connection, observed, workflow},
+    target::Target,
+};
 
 #[tokio::test]
 async fn edit_in_mid_run_starts_the_new_revision_after_the_old_run_and_each_revision_once() {
-    let system = System::new("edit").await;
+    let (system, target) = (System::new("edit").await, Target::start().await);
+    system.allow(target.port);
     let _all = system.start("all", &[]).await;
     let spec = |said: &str| {
-        // Long enough for an edit of a busy machine.
-        let nap = if said == "first" { "4s" } else { "10ms" };
+        let gate = "{name: a, http: {connection: target, path: /gate}}";
         format!(
-            "{{onChange: Finish, steps: [{{name: a, sleep: {{for: {nap}}}}}, {{name: b, set: {{said: {said}}}}}], output: =steps.b.output.said}}"
+            "{{onChange: Finish, steps: [{gate}, {{name: b, set: {{said: {said}}}}}], output: =steps.b.output.said}}"
         )
     };
-    system.apply(&workflow("greeting", &spec("first"))).await;
+    system
+        .apply(&(connection("target", &target.spec()) + &workflow("greeting", &spec("first"))))
+        .await;
     let first = system
-        .until("greeting", "asleep", |it| it["status"]["run"]["phase"] == "Sleeping")
+        .until("greeting", "at the gate", |it| it["status"]["run"]["step"] == "a")
         .await;
 
     system.apply(&workflow("greeting", &spec("second"))).await;
@@ -37,6 +42,7 @@ async fn edit_in_mid_run_starts_the_new_revision_after_the_old_run_and_each_revi
         "{message}"
     );
 
+    target.open();
     let second = system.finished("greeting").await;
     assert_ne!(second["status"]["run"]["id"], first["status"]["run"]["id"]);
     assert_eq!(second["status"]["run"]["output"], "second");

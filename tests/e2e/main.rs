@@ -3,10 +3,16 @@
 #![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 
 mod change;
+mod connections;
+mod counts;
 mod deletion;
+mod dev;
 mod invalid;
 mod outcomes;
+mod process;
+mod refusals;
 mod runs;
+mod secrets;
 #[path = "../support/mod.rs"]
 mod support;
 mod target;

@@ -17,7 +17,7 @@ use axum::{
 };
 use futures::stream;
 use serde_json::Value;
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 /// It ends when dropped.
 pub(crate) struct Target {
@@ -29,6 +29,8 @@ pub(crate) struct Target {
 #[derive(Clone, Default)]
 struct Seen {
     flaky: Arc<AtomicU32>,
+    /// Whether `/gate` answers.
+    open: Arc<watch::Sender<bool>>,
     /// Bodies of `/told`, and the credentials that came with them.
     told: Arc<Mutex<Vec<(Value, String)>>>,
 }
@@ -40,6 +42,7 @@ impl Target {
             .route("/status/{code}", any(status))
             .route("/flaky", any(flaky))
             .route("/slow", any(slow))
+            .route("/gate", any(gate))
             .route("/huge", any(huge))
             .route("/told", any(told))
             .with_state(seen.clone());
@@ -71,6 +74,11 @@ impl Target {
             .collect()
     }
 
+    /// Lets `/gate` answer from now on.
+    pub(crate) fn open(&self) {
+        self.seen.open.send_replace(true);
+    }
+
     /// The spec of a Connection to it.
     pub(crate) fn spec(&self) -> String {
         format!("{{http: {{baseUrl: 'http://127.0.0.1:{}'}}}}", self.port)
@@ -93,6 +101,11 @@ async fn flaky(State(seen): State<Seen>) -> StatusCode {
         0 | 1 => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::OK,
     }
+}
+
+async fn gate(State(seen): State<Seen>) -> StatusCode {
+    seen.open.subscribe().wait_for(|open| *open).await.unwrap();
+    StatusCode::OK
 }
 
 async fn slow() -> StatusCode {

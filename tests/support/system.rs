@@ -147,6 +147,12 @@ impl System {
         self.kubectl_with_input(&["apply", "-f", "-"], manifests).await
     }
 
+    /// The same on the server's side, as CRDs are applied.
+    pub(crate) async fn apply_server_side(&self, manifests: &str) -> String {
+        let words = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
+        self.kubectl_with_input(&words, manifests).await
+    }
+
     async fn kubectl_with_input(&self, arguments: &[&str], input: &str) -> String {
         let mut kubectl = tokio::process::Command::new(&self.kubectl)
             .arg("--cache-dir")
