@@ -65,7 +65,8 @@ pub(super) async fn control(
         deleted: deletions,
         actor: format!("controller {}", instance()),
     };
-    readiness.ready("controller");
+    let sight = controller.sight();
+    readiness.ask("controller", move || sight("").is_none().then_some("the objects are not all listed yet"));
     // The sweeps end with the reconciles, however those end.
     let ended = shutdown.child_token();
     let reconciling = async {

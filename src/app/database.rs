@@ -13,6 +13,8 @@ use crate::{
 
 /// Between two tries while the database is away; short, since a service does nothing else meanwhile.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Between two looks for what a controller, perhaps of this process, does within moments.
+const SOON: Duration = Duration::from_millis(200);
 /// A pool for statements that last milliseconds; the append's two writers and the listener are among them.
 const CONNECTIONS: u32 = 10;
 
@@ -52,6 +54,7 @@ pub(super) async fn until_available<T>(
 ) -> Result<Option<T>, Failure> {
     let mut told = String::new();
     loop {
+        let mut pause = PAUSE;
         match attempt().await {
             Ok(value) => {
                 readiness.ready("store");
@@ -70,6 +73,9 @@ pub(super) async fn until_available<T>(
                         tracing::error!(error = %why, "the database cannot be used yet; trying again each second");
                     }
                 }
+                if expected {
+                    pause = SOON;
+                }
                 readiness.not_ready("store", why.clone());
                 told = why;
             }
@@ -77,7 +83,7 @@ pub(super) async fn until_available<T>(
         }
         tokio::select! {
             () = shutdown.cancelled() => return Ok(None),
-            () = tokio::time::sleep(PAUSE) => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }

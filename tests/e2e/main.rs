@@ -2,6 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 
+mod change;
+mod deletion;
+mod invalid;
+mod outcomes;
 mod runs;
 #[path = "../support/mod.rs"]
 mod support;
+mod target;

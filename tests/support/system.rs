@@ -7,7 +7,7 @@ use std::{
     env, fs,
     path::PathBuf,
     process::{ExitStatus, Stdio},
-    sync::{Arc, Mutex},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -15,6 +15,7 @@ use everstep::{
     dev::child::{self, Child},
     store::{Migrations, Options, Store},
 };
+use http_body_util::BodyExt;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
@@ -54,7 +55,7 @@ pub(crate) struct System {
     /// What [`sql`](Self::sql) connects to.
     pub(crate) direct_url: String,
     pub(crate) kubeconfig: PathBuf,
-    /// Runs this installation's `kubectl`; also holds what must live as long.
+    client: kube::Client,
     kubectl: PathBuf,
     policy: Mutex<Vec<Value>>,
     directory: TempDir,
@@ -76,6 +77,7 @@ impl System {
             direct_url: database_url.clone(),
             database_url,
             kubeconfig: plane.kubeconfig(),
+            client: plane.client().await.unwrap(),
             kubectl: plane.programs().join("kubectl"),
             policy: Mutex::default(),
             directory: tempfile::tempdir().unwrap(),
@@ -167,12 +169,27 @@ impl System {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// An object as the API server has it; null when there is none.
+    /// An object as the API server has it, of a kind of ours in the plural; null when there is none.
     pub(crate) async fn get(&self, kind: &str, name: &str) -> Value {
-        let text = self
-            .kubectl(&["get", kind, name, "-o", "json", "--ignore-not-found"])
-            .await;
-        serde_json::from_str(&text).unwrap_or(Value::Null)
+        let path = format!(
+            "/apis/everstep.dev/v1alpha1/namespaces/{}/{kind}/{name}",
+            self.namespace
+        );
+        self.api_get(&path).await
+    }
+
+    /// What the API server answers to a GET of this path; null when there is nothing.
+    pub(crate) async fn api_get(&self, path: &str) -> Value {
+        let request = kube::client::Body::empty();
+        let request = axum::http::Request::get(path).body(request).unwrap();
+        let answer = self.client.send(request).await.unwrap();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        let answer: Value = serde_json::from_slice(&body).unwrap();
+        if answer["kind"] == "Status" {
+            assert_eq!(answer["code"], 404, "{path}: {answer}");
+            return Value::Null;
+        }
+        answer
     }
 
     pub(crate) async fn workflow(&self, name: &str) -> Value {
@@ -204,13 +221,13 @@ impl System {
         .await
     }
 
-    /// The Events about an object of this name: `(type, reason, message, count)`.
+    /// The Events about the object of this name.
     pub(crate) async fn events(&self, name: &str) -> Vec<Value> {
-        let field = format!("regarding.name={name}");
-        let text = self
-            .kubectl(&["get", "events.events.k8s.io", "-o", "json", "--field-selector", &field])
-            .await;
-        let list: Value = serde_json::from_str(&text).unwrap();
+        let path = format!(
+            "/apis/events.k8s.io/v1/namespaces/{}/events?fieldSelector=regarding.name={name}",
+            self.namespace
+        );
+        let list = self.api_get(&path).await;
         list["items"].as_array().unwrap().clone()
     }
 
@@ -237,12 +254,10 @@ pub(crate) async fn count(sql: &mut PgConnection, query: &str) -> i64 {
 pub(crate) async fn install_crds(plane: &ControlPlane) {
     let crds = concat!(env!("CARGO_MANIFEST_DIR"), "/crds");
     plane.kubectl(&["apply", "--server-side", "-f", crds]).await.unwrap();
-    let established = ["wait", "--for=condition=Established", "--timeout=30s", "-f", crds];
-    // A CRD without any condition yet is an error to `kubectl wait`, not something to wait for.
+    // `kubectl wait` fails on a new CRD that has no conditions yet.
     let until = Instant::now() + DEADLINE;
-    while let Err(error) = plane.kubectl(&established).await {
-        assert!(Instant::now() < until, "{error}");
-        tokio::time::sleep(POLL).await;
+    while plane.kubectl(&["get", "workflows,connections"]).await.is_err() {
+        assert!(Instant::now() < until, "the CRDs are not served");
     }
 }
 
@@ -551,4 +566,20 @@ pub(crate) fn order(shop: &Shop, payments: &Payments) -> String {
 /// A manifest of `examples/`.
 pub(crate) fn example(name: &str) -> String {
     fs::read_to_string(format!("{}/examples/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+/// A Workflow's manifest, of a spec as a YAML mapping: `{…}`, or the lines of one.
+pub(crate) fn workflow(name: &str, spec: &str) -> String {
+    let spec = spec.replace('\n', "\n  ");
+    format!("---\napiVersion: everstep.dev/v1alpha1\nkind: Workflow\nmetadata: {{name: {name}}}\nspec:\n  {spec}\n")
+}
+
+/// A Connection's manifest.
+pub(crate) fn connection(name: &str, spec: &str) -> String {
+    format!("---\napiVersion: everstep.dev/v1alpha1\nkind: Connection\nmetadata: {{name: {name}}}\nspec: {spec}\n")
+}
+
+/// A Secret's manifest with one key.
+pub(crate) fn secret(name: &str, key: &str, value: &str) -> String {
+    format!("---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name}}}\nstringData: {{{key}: {value:?}}}\n")
 }
