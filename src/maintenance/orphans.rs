@@ -97,6 +97,12 @@ async fn pass(
     }
     let seen = |uid: &str| (orphans.sight)(uid).unwrap_or(true);
     let plan = plan(&owners, seen, deleted, orphans.period);
+    tracing::debug!(
+        owners = owners.len(),
+        suspects = plan.suspects.len(),
+        to_prove = plan.to_prove.len(),
+        "orphan pass"
+    );
     if !plan.alive.is_empty() {
         store.seen_alive(&plan.alive).await?;
     }
