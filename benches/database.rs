@@ -1,118 +1,210 @@
-//! Statements that only the benchmark sends: it seeds runs in bulk and counts what became of them.
+//! Statements that only the benchmark sends: it makes databases, seeds runs in bulk and counts what became of them.
 
-use sqlx::{Connection, PgConnection, Row};
-use tokio::time::{Duration, Instant};
+use everstep::{
+    engine,
+    store::{Migrations, Options, Store},
+};
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, postgres::PgRow};
 
-use crate::Failure;
+use crate::{Failure, server::Server};
 
-/// What was settled between the first decision and the last one.
+/// An engine's database as an install leaves it.
+pub(crate) struct Database {
+    pub(crate) url: String,
+    name: String,
+    /// The engine's own way into it.
+    pub(crate) store: Store,
+    /// For the benchmark's statements.
+    pub(crate) connection: PgConnection,
+}
+
+/// A stretch of the database's time, in seconds since 1970.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Window {
+    pub(crate) from: f64,
+    pub(crate) to: f64,
+}
+
+/// What the journal says of a window.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Settled {
-    pub(crate) finished: i64,
-    pub(crate) commits: i64,
-    pub(crate) rows: i64,
+    /// No-op steps that ended.
+    steps: i64,
+    /// Rows of the journal.
+    rows: i64,
+    /// Commits that wrote them.
+    commits: i64,
+    pub(crate) p50_ms: f64,
+    pub(crate) p99_ms: f64,
+    seconds: f64,
 }
 
-/// A direct connection for the benchmark's own statements.
-pub(crate) async fn connect(url: &str) -> Result<PgConnection, Failure> {
-    Ok(PgConnection::connect(url).await?)
-}
+impl Settled {
+    pub(crate) fn steps_per_second(&self) -> f64 {
+        self.steps as f64 / self.seconds
+    }
 
-/// The definition of `steps` no-op steps, the last of which names the one before: real expressions, real references.
-pub(crate) fn definition(steps: u32) -> serde_json::Value {
-    let steps: Vec<_> = (1..=steps).map(|number| serde_json::json!({"name": format!("s{number}"), "noop": {}})).collect();
-    serde_json::json!({ "steps": steps })
-}
-
-/// Inserts runs that wait to be claimed, as a start leaves them.
-pub(crate) async fn seed(connection: &mut PgConnection, steps: u32, runs: u64) -> Result<(), Failure> {
-    let body = definition(steps);
-    sqlx::query(
-        "INSERT INTO everstep.definitions (namespace, workflow, revision, body)
-         VALUES ('bench', 'noop', $1, $2::json)
-         ON CONFLICT DO NOTHING",
-    )
-    .bind(everstep::engine::revision(&body))
-    .bind(body.to_string())
-    .execute(&mut *connection)
-    .await?;
-    sqlx::query(
-        "WITH started AS (
-           INSERT INTO everstep.runs (id, namespace, workflow, start_key, definition_id, trigger)
-           SELECT id, 'bench', 'noop', 'sql/' || id, definition, 'SQL'
-           FROM (
-             SELECT everstep.uuidv7() AS id, definitions.id AS definition
-             FROM everstep.definitions, generate_series(1, $2::bigint)
-             WHERE definitions.namespace = 'bench' AND definitions.revision = $1
-           ) AS wanted
-           RETURNING id
-         )
-         INSERT INTO everstep.active (run_id, namespace)
-         SELECT id, 'bench' FROM started",
-    )
-    .bind(everstep::engine::revision(&body))
-    .bind(i64::try_from(runs)?)
-    .execute(&mut *connection)
-    .await?;
-    Ok(())
-}
-
-/// Forgets all runs, and leaves the tables as after an install.
-pub(crate) async fn clear(connection: &mut PgConnection) -> Result<(), Failure> {
-    sqlx::raw_sql("TRUNCATE everstep.runs, everstep.active, everstep.timers, everstep.journal, everstep.inbox")
-        .execute(&mut *connection)
-        .await?;
-    sqlx::raw_sql("VACUUM ANALYZE").execute(&mut *connection).await?;
-    sqlx::raw_sql("CHECKPOINT").execute(&mut *connection).await?;
-    Ok(())
-}
-
-/// Waits until a worker has claimed something.
-pub(crate) async fn until_first_claim(connection: &mut PgConnection) -> Result<(), Failure> {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
-        let row = sqlx::query("SELECT EXISTS (SELECT FROM everstep.journal) AS moved").fetch_one(&mut *connection).await?;
-        if row.try_get("moved")? {
-            return Ok(());
-        }
-        if Instant::now() > deadline {
-            return Err("no worker moved a run within 30 s".into());
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+    /// Rows in one commit, on average.
+    pub(crate) fn batch(&self) -> f64 {
+        self.rows as f64 / self.commits.max(1) as f64
     }
 }
 
-/// Runs that nobody has finished yet.
-pub(crate) async fn unfinished(connection: &mut PgConnection) -> Result<i64, Failure> {
-    let row = sqlx::query("SELECT count(*) AS unfinished FROM everstep.active").fetch_one(&mut *connection).await?;
-    Ok(row.try_get("unfinished")?)
+impl Database {
+    /// A new one.
+    pub(crate) async fn create(server: &mut Server) -> Result<Self, Failure> {
+        let name = server.next_name();
+        server.postgres.create_database(&name)?;
+        let url = server.postgres.url(&name);
+        let options = Options {
+            url: url.clone(),
+            max_connections: 4,
+            application_name: "everstep-bench".to_owned(),
+        };
+        let store = Store::connect(&options).await?;
+        store.migrate(Migrations::Auto).await?;
+        store.adopt_cluster("everstep-bench", "everstep-bench").await?;
+        let connection = PgConnection::connect(&url).await?;
+        Ok(Self {
+            url,
+            name,
+            store,
+            connection,
+        })
+    }
+
+    /// Removes it, for the next one needs the memory.
+    pub(crate) async fn drop(self, server: &Server) -> Result<(), Failure> {
+        self.connection.close().await?;
+        drop(self.store);
+        let mut connection = PgConnection::connect(&server.postgres.url("postgres")).await?;
+        let statement = format!("DROP DATABASE {} WITH (FORCE)", self.name);
+        sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut connection).await?;
+        Ok(())
+    }
+
+    /// Inserts runs of so many no-op steps that wait to be claimed, as a start leaves them, all in one commit; and leaves
+    /// the tables as the autovacuum of a database in use does.
+    pub(crate) async fn seed(&mut self, steps: u32, runs: u64) -> Result<(), Failure> {
+        let body = definition(steps);
+        sqlx::query(
+            "INSERT INTO everstep.definitions (namespace, workflow, revision, body)
+             VALUES ('bench', 'noop', $1, $2::json)
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(engine::revision(&body))
+        .bind(body.to_string())
+        .execute(&mut self.connection)
+        .await?;
+        sqlx::query(
+            "WITH started AS (
+               INSERT INTO everstep.runs (id, namespace, workflow, start_key, definition_id, trigger)
+               SELECT id, 'bench', 'noop', 'sql/' || id, definition, 'SQL'
+               FROM (
+                 SELECT everstep.uuidv7() AS id, definitions.id AS definition
+                 FROM everstep.definitions, generate_series(1, $2::bigint)
+                 WHERE definitions.namespace = 'bench' AND definitions.revision = $1
+               ) AS wanted
+               RETURNING id
+             )
+             INSERT INTO everstep.active (run_id, namespace)
+             SELECT id, 'bench' FROM started",
+        )
+        .bind(engine::revision(&body))
+        .bind(i64::try_from(runs)?)
+        .execute(&mut self.connection)
+        .await?;
+        sqlx::raw_sql("VACUUM (ANALYZE) everstep.runs, everstep.active")
+            .execute(&mut self.connection)
+            .await?;
+        Ok(())
+    }
+
+    /// Runs that nobody has claimed yet.
+    pub(crate) async fn backlog(&mut self) -> Result<u64, Failure> {
+        let row = self
+            .one("SELECT count(*) FROM everstep.active WHERE worker_id IS NULL")
+            .await?;
+        Ok(u64::try_from(row.try_get::<i64, _>(0)?)?)
+    }
+
+    /// Whether a worker that lives has claimed something.
+    pub(crate) async fn is_carried(&mut self) -> Result<bool, Failure> {
+        let row = self
+            .one(
+                "SELECT EXISTS (
+                   SELECT FROM everstep.workers AS w
+                   JOIN everstep.active AS a ON a.worker_id = w.id
+                   WHERE w.expires_at > everstep.now())",
+            )
+            .await?;
+        Ok(row.try_get(0)?)
+    }
+
+    /// The database's time.
+    pub(crate) async fn now(&mut self) -> Result<f64, Failure> {
+        Ok(self
+            .one("SELECT extract(epoch FROM everstep.now())::float8")
+            .await?
+            .try_get(0)?)
+    }
+
+    /// What was settled in a window. Reads the whole journal: for afterwards.
+    pub(crate) async fn settled(&mut self, window: Window) -> Result<Settled, Failure> {
+        let row = sqlx::query(
+            "SELECT count(*) FILTER (WHERE j.seq > 1) AS steps,
+                    count(*) AS rows,
+                    count(DISTINCT j.xmin::text) AS commits,
+                    percentile_disc(ARRAY[0.5, 0.99]) WITHIN GROUP (
+                      ORDER BY extract(epoch FROM j.at - before.at)::float8 * 1000) AS ms
+             FROM everstep.journal AS j
+             LEFT JOIN everstep.journal AS before ON before.run_id = j.run_id AND before.seq = j.seq - 1
+             WHERE j.at >= to_timestamp($1) AND j.at < to_timestamp($2)",
+        )
+        .bind(window.from)
+        .bind(window.to)
+        .fetch_one(&mut self.connection)
+        .await?;
+        let ms: Option<Vec<Option<f64>>> = row.try_get("ms")?;
+        let [Some(p50_ms), Some(p99_ms)] = ms.as_deref().unwrap_or_default() else {
+            return Err("no step was settled in the measured time".into());
+        };
+        Ok(Settled {
+            steps: row.try_get("steps")?,
+            rows: row.try_get("rows")?,
+            commits: row.try_get("commits")?,
+            p50_ms: *p50_ms,
+            p99_ms: *p99_ms,
+            seconds: window.to - window.from,
+        })
+    }
+
+    async fn one(&mut self, statement: &'static str) -> Result<PgRow, Failure> {
+        Ok(sqlx::query(statement).fetch_one(&mut self.connection).await?)
+    }
 }
 
-/// What is in the journal and in the books of the server.
-pub(crate) async fn settled(connection: &mut PgConnection) -> Result<Settled, Failure> {
-    let row = sqlx::query(
-        "SELECT (SELECT count(*) FROM everstep.runs WHERE finished_at IS NOT NULL) AS finished,
-                (SELECT count(*) FROM everstep.journal) AS rows,
-                (SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()) AS commits",
-    )
-    .fetch_one(&mut *connection)
-    .await?;
-    Ok(Settled { finished: row.try_get("finished")?, commits: row.try_get("commits")?, rows: row.try_get("rows")? })
+/// A sequence of no-op steps, each of which reads the one before in its condition: real references, real expressions.
+fn definition(steps: u32) -> Value {
+    let step = |number: u32| match number {
+        1 => json!({"name": "s1", "noop": {}}),
+        _ => {
+            let condition = format!("steps.s{}.status == 'Succeeded'", number - 1);
+            json!({"name": format!("s{number}"), "when": condition, "noop": {}})
+        }
+    };
+    json!({ "steps": (1..=steps).map(step).collect::<Vec<_>>() })
 }
 
-/// Milliseconds from one decision of a run to its next, of a sample of runs: median and 99th percentile.
-pub(crate) async fn step_latency(connection: &mut PgConnection) -> Result<(f64, f64), Failure> {
-    let row = sqlx::query(
-        "SELECT percentile_cont(ARRAY[0.5, 0.99]) WITHIN GROUP (ORDER BY extract(epoch FROM later.at - earlier.at)::float8 * 1000) AS ms
-         FROM everstep.journal AS earlier
-         JOIN everstep.journal AS later ON later.run_id = earlier.run_id AND later.seq = earlier.seq + 1
-         WHERE earlier.run_id IN (SELECT id FROM everstep.runs TABLESAMPLE system (10) WHERE finished_at IS NOT NULL)",
-    )
-    .fetch_one(connection)
-    .await?;
-    let figures: Option<Vec<f64>> = row.try_get("ms")?;
-    match figures.as_deref() {
-        Some([median, late]) => Ok((*median, *late)),
-        _ => Err("no finished run in the sample".into()),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn definition_compiles_and_reads_what_came_before() {
+        let body = definition(3);
+        everstep::engine::Definition::compile(&body).unwrap();
+        assert_eq!(body["steps"][2]["when"], "steps.s2.status == 'Succeeded'");
     }
 }

@@ -4,9 +4,19 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Steps per second and start latency of the engine, beside a hand-written script that inserts the same rows.
+/// Measures a worker on a private PostgreSQL: no-op steps per second, beside a script that inserts the same rows, and the
+/// time from a start to its first effect.
+///
+/// Needs PostgreSQL 15 or newer with pgbench, and for --flush 1ms a C compiler (cc). Everything that it starts is private
+/// and ends with it. The table goes to standard output, what is being done to standard error. docs/performance.md explains
+/// the figures.
 #[derive(Debug, Parser)]
-#[command(name = "everstep-bench", version)]
+#[command(
+    name = "everstep-bench",
+    version,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) role: Option<Role>,
@@ -25,7 +35,7 @@ pub(crate) enum Role {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct WorkerArguments {
     /// The engine's database
-    #[arg(long)]
+    #[arg(long, env = "EVERSTEP_DATABASE_URL", hide_env_values = true)]
     pub(crate) database_url: String,
     /// How many runs it carries at once
     #[arg(long)]
@@ -50,6 +60,9 @@ pub(crate) struct Measure {
     /// Seconds of each measurement
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub(crate) seconds: u64,
+    /// Measure so often and answer the measurement with the median figure
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=99))]
+    pub(crate) repeat: u32,
     /// Where to write the figures as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
@@ -96,5 +109,39 @@ impl Flush {
             Self::None => "none",
             Self::Disk => "disk",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn lists_are_separated_by_commas() {
+        let cli = Cli::parse_from([
+            "everstep-bench",
+            "--in-flight",
+            "1,16",
+            "--scenario",
+            "steps,idle",
+            "--flush",
+            "none",
+        ]);
+        assert_eq!(cli.measure.in_flight, [1, 16]);
+        assert_eq!(cli.measure.scenario, [Scenario::Steps, Scenario::Idle]);
+        assert_eq!(cli.measure.flush, Flush::None);
+        assert!(cli.role.is_none());
+    }
+
+    #[test]
+    fn nothing_in_flight_is_refused() {
+        assert!(Cli::try_parse_from(["everstep-bench", "--in-flight", "0"]).is_err());
     }
 }

@@ -11,7 +11,7 @@ pub(crate) struct Row {
     pub(crate) steps_per_run: u32,
     /// Steps settled per second.
     pub(crate) steps_per_second: Option<f64>,
-    /// `steps`: of one step, from its decision to the next one of its run. `idle`: from commit to first effect.
+    /// `steps`: of one step, from the decision that began it to the one that settled it. `idle`: from commit to effect.
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
     /// Steps per second that the hand-written script reaches.
@@ -48,17 +48,81 @@ impl Row {
     }
 }
 
+/// Of several measurements the one in the middle: by steps per second, and where there are none by the median latency.
+pub(crate) fn median(mut rows: Vec<Row>) -> Option<Row> {
+    rows.sort_by(|a, b| {
+        let key = |row: &Row| row.steps_per_second.unwrap_or(row.p50_ms);
+        key(a).total_cmp(&key(b))
+    });
+    let middle = rows.len() / 2;
+    rows.into_iter().nth(middle)
+}
+
 /// The value below which `share` of the sorted figures lie.
 pub(crate) fn percentile(sorted: &[f64], share: f64) -> f64 {
     let last = sorted.len().saturating_sub(1);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index within the slice")]
-    let index = ((sorted.len() as f64 * share).ceil() as usize).saturating_sub(1).min(last);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an index within the slice"
+    )]
+    let index = ((sorted.len() as f64 * share).ceil() as usize)
+        .saturating_sub(1)
+        .min(last);
     sorted.get(index).copied().unwrap_or(f64::NAN)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn row(steps_per_second: Option<f64>, p50_ms: f64) -> Row {
+        Row {
+            scenario: "steps",
+            flush: "none",
+            in_flight: 16,
+            steps_per_run: 3,
+            steps_per_second,
+            p50_ms,
+            p99_ms: 2.0,
+            yardstick_per_second: None,
+            ratio: None,
+        }
+    }
+
+    #[test]
+    fn median_is_one_of_the_measurements() {
+        let rows = [3.0, 1.0, 2.0].map(|figure| row(Some(figure * 1000.0), figure));
+        let middle = median(rows.to_vec()).unwrap();
+        assert_eq!((middle.steps_per_second, middle.p50_ms), (Some(2000.0), 2.0));
+
+        let idle = [9.0, 7.0, 8.0].map(|figure| row(None, figure));
+        assert_eq!(median(idle.to_vec()).unwrap().p50_ms, 8.0);
+        assert!(median(Vec::new()).is_none());
+    }
+
+    #[test]
+    fn json_has_the_agreed_fields_and_lines_are_as_wide_as_the_head() {
+        let row = row(Some(1234.5), 1.0);
+        let json = serde_json::to_value(&row).unwrap();
+        let fields: Vec<&str> = json.as_object().unwrap().keys().map(String::as_str).collect();
+        let mut agreed = [
+            "scenario",
+            "flush",
+            "in_flight",
+            "steps_per_run",
+            "steps_per_second",
+            "p50_ms",
+            "p99_ms",
+            "yardstick_per_second",
+            "ratio",
+        ];
+        agreed.sort_unstable();
+        let mut fields = fields;
+        fields.sort_unstable();
+        assert_eq!(fields, agreed);
+        assert_eq!(row.line().len(), head().len());
+    }
 
     #[test]
     fn percentiles_are_values_that_were_measured() {

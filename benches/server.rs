@@ -11,8 +11,17 @@ const SHIM: &str = include_str!("flush.c");
 /// A server whose flush takes what was asked for.
 pub(crate) struct Server {
     pub(crate) postgres: Postgres,
+    databases: u32,
     /// Holds the shim while the server runs.
     _shim: Option<tempfile::TempDir>,
+}
+
+impl Server {
+    /// A name that no database has.
+    pub(crate) fn next_name(&mut self) -> String {
+        self.databases += 1;
+        format!("everstep_{}", self.databases)
+    }
 }
 
 /// Starts the server.
@@ -27,24 +36,36 @@ pub(crate) fn start(flush: Flush) -> Result<Server, Failure> {
     };
     let environment = shim.as_ref().map_or_else(Vec::new, |folder| {
         let library = folder.path().join("flush.so").into_os_string();
-        vec![(OsString::from("LD_PRELOAD"), library), (OsString::from("FLUSH_DELAY_US"), OsString::from("1000"))]
+        vec![
+            (OsString::from("LD_PRELOAD"), library),
+            (OsString::from("FLUSH_DELAY_US"), OsString::from("1000")),
+        ]
     });
-    let postgres = Postgres::start(Options { settings: settings(), environment, parent })?;
-    Ok(Server { postgres, _shim: shim })
+    let postgres = Postgres::start(Options {
+        settings: settings(),
+        environment,
+        parent,
+    })?;
+    Ok(Server {
+        postgres,
+        databases: 0,
+        _shim: shim,
+    })
 }
 
 /// What a server of this size is set to; durability as it comes: `fsync`, `synchronous_commit` and `full_page_writes` on.
 fn settings() -> Vec<(String, String)> {
     let settings = [
         ("shared_buffers", "512MB"),
-        // WAL segments are recycled, not created, once the first ones exist.
-        ("min_wal_size", "2GB"),
-        ("max_wal_size", "2GB"),
-        ("wal_init_zero", "off"),
+        // No checkpoint falls into a measurement, and WAL segments are recycled once the first ones exist.
+        ("min_wal_size", "4GB"),
+        ("max_wal_size", "4GB"),
         ("checkpoint_timeout", "30min"),
         ("max_connections", "100"),
     ];
-    settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
+    settings
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec()
 }
 
 fn memory() -> Result<PathBuf, Failure> {
@@ -71,5 +92,9 @@ fn build_shim() -> Result<tempfile::TempDir, Failure> {
         .arg("-ldl")
         .status()
         .map_err(|error| format!("cc: {error}: the flush shim needs a C compiler; use --flush none or disk"))?;
-    if status.success() { Ok(folder) } else { Err(format!("cc could not build the flush shim: {status}").into()) }
+    if status.success() {
+        Ok(folder)
+    } else {
+        Err(format!("cc could not build the flush shim: {status}").into())
+    }
 }

@@ -44,7 +44,7 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// An empty ledger of a server that does at once what it is asked, and answers `delay` later.
+    /// An empty ledger of a server that does what it is asked for at once, and answers `delay` later.
     pub(crate) fn with_delay(delay: Duration) -> Self {
         Self {
             delay,
@@ -122,7 +122,7 @@ async fn handle(ledger: &Ledger, headers: &HeaderMap, path: &str, body: &[u8]) -
     };
     let body = serde_json::from_slice(body).unwrap_or(Value::Null);
     let answer = ledger.perform(key, path, body);
-    // It is done, and the client does not know yet: whoever dies now must not do it again under another key.
+    // What is done is in the ledger before the answer is sent: whoever dies in between does not know that it was done.
     tokio::time::sleep(ledger.delay).await;
     json_answer(StatusCode::CREATED, &answer)
 }

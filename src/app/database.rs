@@ -25,9 +25,9 @@ pub(super) fn url(options: &cli::Database) -> Result<String, Failure> {
         (None, Some(file)) => fs::read_to_string(file)
             .map(|text| text.trim().to_owned())
             .map_err(|error| Failure::Configuration(format!("--database-url-file {}: {error}", file.display()))),
-        (None, None) => {
-            Err(Failure::Configuration("no database: give --database-url or EVERSTEP_DATABASE_URL (or …_FILE)".to_owned()))
-        }
+        (None, None) => Err(Failure::Configuration(
+            "no database: give --database-url or EVERSTEP_DATABASE_URL (or …_FILE)".to_owned(),
+        )),
     }
 }
 
@@ -41,8 +41,11 @@ pub(super) async fn connect(
     readiness: &Readiness,
     shutdown: &CancellationToken,
 ) -> Result<Option<Store>, Failure> {
-    let options =
-        store::Options { url, max_connections: CONNECTIONS, application_name: format!("everstep {role}") };
+    let options = store::Options {
+        url,
+        max_connections: CONNECTIONS,
+        application_name: format!("everstep {role}"),
+    };
     until_available(readiness, shutdown, async || Store::connect(&options).await).await
 }
 
@@ -100,8 +103,11 @@ fn waits(error: &Error) -> bool {
 /// `everstep migrate`.
 pub(super) async fn migrate(options: cli::Migrate) -> Result<(), Failure> {
     let shutdown = on_signal()?;
-    let options_of_store =
-        store::Options { url: url(&options.database)?, max_connections: 1, application_name: "everstep migrate".to_owned() };
+    let options_of_store = store::Options {
+        url: url(&options.database)?,
+        max_connections: 1,
+        application_name: "everstep migrate".to_owned(),
+    };
     let migrating = async {
         let store = Store::connect(&options_of_store).await?;
         store.migrate(mode(options.migrations)).await
@@ -110,7 +116,11 @@ pub(super) async fn migrate(options: cli::Migrate) -> Result<(), Failure> {
         report = migrating => report?,
         () = shutdown.cancelled() => return Err(Failure::Broken("interrupted; what was not finished was not done".to_owned())),
     };
-    let applied = if report.applied.is_empty() { "nothing to do".to_owned() } else { report.applied.join(", ") };
+    let applied = if report.applied.is_empty() {
+        "nothing to do".to_owned()
+    } else {
+        report.applied.join(", ")
+    };
     super::print(format!("schema at migration {}: {applied}\n", report.version).as_bytes())
 }
 

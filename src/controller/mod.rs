@@ -175,7 +175,6 @@ impl Controller {
     }
 
     /// Whether an object with this UID is among the Workflows that the watches show; none while they do not show all.
-    #[must_use]
     pub fn sight(&self) -> impl Fn(&str) -> Option<bool> + Send + Sync + 'static {
         let shared = self.shared.clone();
         move |uid| shared.workflows.is_complete().then(|| shared.workflows.has_uid(uid))

@@ -29,6 +29,9 @@ const MOST_DELETIONS: usize = 10_000;
 /// How old a confirmed suspicion may be when its runs are cancelled.
 const FRESH: Duration = Duration::from_secs(120);
 
+/// Whether the watches show an object with this UID; none while they are not complete.
+pub type Sight = Box<dyn Fn(&str) -> Option<bool> + Send + Sync>;
+
 /// What the passes work with.
 pub struct Orphans {
     /// The API server of the objects.
@@ -39,8 +42,8 @@ pub struct Orphans {
     pub namespaces: Option<Vec<String>>,
     /// Between two passes.
     pub period: Duration,
-    /// Whether the watches show an object with this UID; none while they are not complete.
-    pub sight: Box<dyn Fn(&str) -> Option<bool> + Send + Sync>,
+    /// What the watches show.
+    pub sight: Sight,
     /// UIDs of objects whose Delete event was seen.
     pub deleted: mpsc::Receiver<String>,
     /// Names this process in the audit.

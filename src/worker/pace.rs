@@ -69,6 +69,7 @@ mod tests {
         assert_eq!(pauses[50], QUICK * 2);
         assert_eq!(pauses[63], SLOW);
 
+        pace.looked(now);
         pace.woken(now);
         assert_eq!(pace.next(), now + QUICK);
     }

@@ -254,10 +254,12 @@ pub(crate) async fn count(sql: &mut PgConnection, query: &str) -> i64 {
 pub(crate) async fn install_crds(plane: &ControlPlane) {
     let crds = concat!(env!("CARGO_MANIFEST_DIR"), "/crds");
     plane.kubectl(&["apply", "--server-side", "-f", crds]).await.unwrap();
-    // `kubectl wait` fails on a new CRD that has no conditions yet.
+    let established = ["wait", "--for=condition=Established", "--timeout=30s", "-f", crds];
+    // A CRD without any condition yet is an error to `kubectl wait`, not something to wait for.
     let until = Instant::now() + DEADLINE;
-    while plane.kubectl(&["get", "workflows,connections"]).await.is_err() {
-        assert!(Instant::now() < until, "the CRDs are not served");
+    while let Err(error) = plane.kubectl(&established).await {
+        assert!(Instant::now() < until, "{error}");
+        tokio::time::sleep(POLL).await;
     }
 }
 

@@ -238,6 +238,8 @@ mod tests {
             definition: store::DefinitionId(uuid::Uuid::nil()),
             revision: revision.to_owned(),
             deletion_policy: DeletionPolicy::Background,
+            retention: store::Retention::default(),
+            suspended: false,
             suspected_at: None,
             gone_at: None,
         })

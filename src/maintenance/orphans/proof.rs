@@ -21,7 +21,7 @@ const CRD: &str = "workflows.everstep.dev";
 
 /// Why nothing could be proven.
 #[derive(Debug, thiserror::Error)]
-pub enum Doubt {
+pub(super) enum Doubt {
     /// The API server gave no answer, or one that says nothing.
     #[error("the API server does not say: {0}")]
     NoAnswer(String),
@@ -42,7 +42,7 @@ pub enum Doubt {
 }
 
 /// Asks one API server.
-pub struct Witness {
+pub(super) struct Witness {
     client: Client,
     /// The CRD's UID when first seen.
     crd: Option<String>,
@@ -50,14 +50,14 @@ pub struct Witness {
 
 impl Witness {
     /// A witness that has seen nothing yet.
-    pub fn new(client: Client) -> Self {
+    pub(super) fn new(client: Client) -> Self {
         Self { client, crd: None }
     }
 
     /// Makes sure that this is the API server of cluster `theirs` and that it serves the kind it served before.
-    pub async fn check_server(&mut self, theirs: &str) -> Result<(), Doubt> {
+    pub(super) async fn check_server(&mut self, theirs: &str) -> Result<(), Doubt> {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        let here = uid(ask(namespaces.get(OLDEST_NAMESPACE)).await?);
+        let here = uid(&ask(namespaces.get(OLDEST_NAMESPACE)).await?);
         if here != theirs {
             return Err(Doubt::OtherCluster {
                 here,
@@ -69,7 +69,7 @@ impl Witness {
         if crd.metadata.deletion_timestamp.is_some() {
             return Err(Doubt::CrdGoing);
         }
-        let crd = uid(crd);
+        let crd = uid(&crd);
         match &self.crd {
             Some(before) if *before != crd => Err(Doubt::OtherCrd),
             Some(_) => Ok(()),
@@ -81,14 +81,14 @@ impl Witness {
     }
 
     /// Which of these namespaces are gone or going: all that was in them goes with them.
-    pub async fn is_going(&self, namespace: &str) -> Result<bool, Doubt> {
+    pub(super) async fn is_going(&self, namespace: &str) -> Result<bool, Doubt> {
         let api: Api<Namespace> = Api::all(self.client.clone());
         let found = ask(api.get_opt(namespace)).await?;
         Ok(found.is_none_or(|namespace| namespace.metadata.deletion_timestamp.is_some()))
     }
 
     /// The UIDs in a LIST that begins now, by namespace and name: what the watches may not have shown yet.
-    pub async fn list(&self, namespace: &str) -> Result<HashMap<String, String>, Doubt> {
+    pub(super) async fn list(&self, namespace: &str) -> Result<HashMap<String, String>, Doubt> {
         let api: Api<PartialObjectMeta<DynamicObject>> =
             Api::namespaced_with(self.client.clone(), namespace, &workflows());
         let list = ask(api.list(&kube::api::ListParams::default())).await?;
@@ -100,7 +100,7 @@ impl Witness {
     }
 
     /// Whether this object is gone, or another one has its name.
-    pub async fn is_gone(&self, owner: &LiveOwner) -> Result<bool, Doubt> {
+    pub(super) async fn is_gone(&self, owner: &LiveOwner) -> Result<bool, Doubt> {
         let api: Api<PartialObjectMeta<DynamicObject>> =
             Api::namespaced_with(self.client.clone(), &owner.namespace, &workflows());
         match tokio::time::timeout(DEADLINE, api.get_metadata(&owner.name)).await {
@@ -137,6 +137,6 @@ async fn ask<T>(question: impl Future<Output = Result<T, kube::Error>>) -> Resul
     }
 }
 
-fn uid(object: impl Resource) -> String {
+fn uid(object: &impl Resource) -> String {
     object.meta().uid.clone().unwrap_or_default()
 }

@@ -1,0 +1,113 @@
+//! Runs whose object is gone.
+
+use std::time::Duration;
+
+use everstep::maintenance::orphans::{self, Orphans};
+use everstep::store::{DeletionPolicy, Retention, Start, Submission};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::fixture::{Fixture, HELLO, eventually};
+
+const CANCELS: &str = "SELECT count(*) FROM everstep.inbox WHERE kind = 'Cancel'";
+
+#[tokio::test]
+async fn run_of_a_deleted_object_is_cancelled_when_the_deletion_was_seen() {
+    let fixture = Fixture::new("deleted").await;
+    let _controller = fixture.controller();
+    fixture.apply(HELLO).await;
+    fixture.condition("hello", "Accepted").await;
+    fixture.delete("hello").await;
+    eventually("cancelled", || async { fixture.count(CANCELS).await == 1 }).await;
+}
+
+#[tokio::test]
+async fn run_of_an_object_deleted_while_the_controller_was_down_is_cancelled_after_its_return() {
+    let fixture = Fixture::new("down").await;
+    let first = fixture.controller();
+    fixture.apply(HELLO).await;
+    fixture.apply(&HELLO.replace("name: hello", "name: other")).await;
+    fixture.condition("hello", "Accepted").await;
+    fixture.condition("other", "Accepted").await;
+    drop(first);
+    fixture.delete("hello").await;
+    let _second = fixture.controller();
+    eventually("cancelled", || async { fixture.count(CANCELS).await >= 1 }).await;
+    let right = "SELECT count(*) FROM everstep.inbox JOIN everstep.runs ON run_id = runs.id WHERE workflow = 'hello'";
+    assert_eq!((fixture.count(right).await, fixture.count(CANCELS).await), (1, 1));
+}
+
+#[tokio::test]
+async fn brake_holds_when_the_objects_of_500_live_runs_vanish_at_once() {
+    let fixture = Fixture::new("brake").await;
+    fixture
+        .store
+        .adopt_cluster(&fixture.cluster().await, "default")
+        .await
+        .unwrap();
+    start(&fixture, 500).await;
+    let (shutdown, passes) = passes(&fixture);
+    let suspects = "SELECT count(*) FROM everstep.owners WHERE suspected_at < everstep.now() - interval '2 s'";
+    eventually("many passes", || async { fixture.count(suspects).await == 500 }).await;
+    assert_eq!(fixture.count(CANCELS).await, 0);
+    shutdown.cancel();
+    passes.await.unwrap();
+}
+
+#[tokio::test]
+async fn another_api_server_is_no_evidence() {
+    let fixture = Fixture::new("other").await;
+    fixture
+        .store
+        .adopt_cluster("00000000-0000-0000-0000-000000000000", "default")
+        .await
+        .unwrap();
+    start(&fixture, 3).await;
+    let (shutdown, passes) = passes(&fixture);
+    let suspects = "SELECT count(*) FROM everstep.owners WHERE suspected_at < everstep.now() - interval '2 s'";
+    eventually("many passes", || async { fixture.count(suspects).await == 3 }).await;
+    assert_eq!(fixture.count(CANCELS).await, 0);
+    shutdown.cancel();
+    passes.await.unwrap();
+}
+
+/// Live runs of objects that no API server has.
+async fn start(fixture: &Fixture, runs: usize) {
+    let submissions: Vec<Submission> = (0..runs)
+        .map(|n| Submission {
+            uid: format!("uid-{n}"),
+            kind: "Workflow".to_owned(),
+            namespace: fixture.namespace.clone(),
+            name: format!("order-{n}"),
+            generation: 1,
+            deletion_policy: DeletionPolicy::Background,
+            retention: Retention::default(),
+            suspended: false,
+            revision: "00000000000000aa".to_owned(),
+            body: r#"{"steps": []}"#.to_owned(),
+            start: Some(Start {
+                start_key: format!("uid/uid-{n}/aa"),
+                input: None,
+                trigger: "OnApply".to_owned(),
+            }),
+            only_when_idle: true,
+        })
+        .collect();
+    fixture.store.submit(&submissions).await.unwrap();
+}
+
+/// Passes ten times a second, with watches that show nothing.
+fn passes(fixture: &Fixture) -> (CancellationToken, tokio::task::JoinHandle<()>) {
+    let shutdown = CancellationToken::new();
+    let (_, deleted) = mpsc::channel(1);
+    let orphans = Orphans {
+        client: fixture.client.clone(),
+        store: fixture.store.clone(),
+        namespaces: None,
+        period: Duration::from_millis(100),
+        sight: Box::new(|_| Some(false)),
+        deleted,
+        actor: "test".to_owned(),
+    };
+    (shutdown.clone(), tokio::spawn(orphans::run(orphans, shutdown)))
+}

@@ -1,0 +1,17 @@
+//! Every statement of the store on a real PostgreSQL: what it does, its races, and the rules of the run protocol.
+
+#![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
+
+mod appending;
+mod connecting;
+mod controlling;
+mod durability;
+mod pgbouncer;
+mod pooled;
+#[path = "../support/postgres.rs"]
+#[allow(dead_code, reason = "shared by test binaries that each use a part")]
+mod postgres;
+mod retrying;
+mod rig;
+mod sweeping;
+mod working;

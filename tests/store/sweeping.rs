@@ -1,0 +1,209 @@
+//! Sweeps: mail, timers, the doorbell, retention, figures.
+
+use std::time::Duration;
+
+use everstep::engine::Phase;
+use everstep::store::{Bell, PhaseCount, Retired};
+use sqlx::{Connection, PgConnection};
+use tokio::time::timeout;
+
+use crate::rig::{finish, park, rig, step, wish};
+
+#[tokio::test]
+async fn mail_of_a_parked_run_wakes_it_once() {
+    let mut rig = rig().await;
+    let run = rig.start("a").await;
+    rig.store.append(&[park(run, 1, None)]).await.unwrap();
+    rig.mail(run, "k").await;
+    assert_eq!(rig.store.mail_sweep(None).await.unwrap().woken, 1);
+    assert_eq!(rig.store.mail_sweep(None).await.unwrap().woken, 0);
+    let (worker, loaded) = rig.owned().await;
+    assert_eq!(loaded.mail.len(), 1);
+    assert_eq!(rig.store.mail_sweep(Some(worker)).await.unwrap().told.len(), 1);
+}
+
+#[tokio::test]
+async fn mail_is_told_to_the_owner_alone() {
+    let mut rig = rig().await;
+    let run = rig.start("a").await;
+    let (owner, _) = rig.owned().await;
+    let id = rig.mail(run, "k").await;
+    let stranger = rig.worker().await;
+    assert!(rig.store.mail_sweep(Some(stranger)).await.unwrap().told.is_empty());
+    let sweep = rig.store.mail_sweep(Some(owner)).await.unwrap();
+    assert_eq!((sweep.told[0].0, sweep.told[0].1.id, sweep.woken), (run, id, 0));
+}
+
+/// The writer's transaction may stay open for minutes, and its row may have a lower id than one that was taken.
+#[tokio::test]
+async fn mail_that_becomes_visible_late_is_found() {
+    let mut rig = rig().await;
+    let run = rig.start("a").await;
+    let (owner, _) = rig.owned().await;
+    let mut writer = PgConnection::connect(&rig.url).await.unwrap();
+    let insert = "INSERT INTO everstep.inbox (run_id, kind, dedup_key, payload) VALUES ($1, 'Cancel', 'slow', '{\"reason\": \"\"}')";
+    let mut open = writer.begin().await.unwrap();
+    sqlx::query(insert).bind(run).execute(&mut *open).await.unwrap();
+    let second = rig.mail(run, "quick").await;
+    let told = |sweep: everstep::store::Sweep| sweep.told.iter().map(|(_, row)| row.id).collect::<Vec<_>>();
+    assert_eq!(told(rig.store.mail_sweep(Some(owner)).await.unwrap()), [second]);
+    open.commit().await.unwrap();
+    assert_eq!(
+        told(rig.store.mail_sweep(Some(owner)).await.unwrap()),
+        [second - 1, second]
+    );
+}
+
+/// P4: also mail that comes after the end.
+#[tokio::test]
+async fn mail_of_a_terminal_run_becomes_undelivered() {
+    let mut rig = rig().await;
+    let run = rig.start("a").await;
+    rig.store.append(&[finish(run, 1)]).await.unwrap();
+    rig.mail(run, "k").await;
+    let sweep = rig.store.mail_sweep(None).await.unwrap();
+    assert_eq!((sweep.undelivered, sweep.woken), (1, 0));
+    assert_eq!(
+        rig.count("inbox WHERE outcome = 'Undelivered' AND taken_seq IS NULL")
+            .await,
+        1
+    );
+}
+
+#[tokio::test]
+async fn mail_of_a_kind_unknown_to_this_release_is_left_to_a_later_one() {
+    let mut rig = rig().await;
+    let run = rig.start("a").await;
+    rig.store.append(&[park(run, 1, None)]).await.unwrap();
+    rig.run(&format!(
+        "INSERT INTO everstep.inbox (run_id, kind, dedup_key, payload) VALUES ('{run}', 'Teleport', 'k', '1')"
+    ))
+    .await;
+    assert_eq!(rig.store.mail_sweep(None).await.unwrap().woken, 0);
+}
+
+/// P10: never early, and a run that mail has woken since is woken once.
+#[tokio::test]
+async fn a_due_timer_wakes_its_run_and_one_not_due_does_not() {
+    let mut rig = rig().await;
+    let (due, not_due, awake) = (rig.start("a").await, rig.start("b").await, rig.start("c").await);
+    let past = Some("2020-01-01T00:00:00Z");
+    let parks = [
+        park(due, 1, past),
+        park(not_due, 1, Some("2100-01-01T00:00:00Z")),
+        park(awake, 1, past),
+    ];
+    rig.store.append(&parks).await.unwrap();
+    rig.mail(awake, "k").await;
+    rig.store.mail_sweep(None).await.unwrap();
+    assert_eq!(rig.store.timer_sweep().await.unwrap(), 2);
+    assert_eq!((rig.count("active").await, rig.count("timers").await), (2, 1));
+    assert_eq!(
+        rig.store.next_timer().await.unwrap(),
+        Some("2100-01-01T00:00:00Z".parse().unwrap())
+    );
+}
+
+#[tokio::test]
+async fn two_timer_sweeps_at_once_wake_each_run_once() {
+    let mut rig = rig().await;
+    for uid in ["a", "b", "c", "d"] {
+        let run = rig.start(uid).await;
+        rig.store
+            .append(&[park(run, 1, Some("2020-01-01T00:00:00Z"))])
+            .await
+            .unwrap();
+    }
+    let (one, other) = tokio::join!(rig.store.timer_sweep(), rig.store.timer_sweep());
+    assert_eq!(one.unwrap() + other.unwrap(), 4);
+    assert_eq!((rig.count("active").await, rig.count("timers").await), (4, 0));
+}
+
+#[tokio::test]
+async fn a_ring_is_heard_by_its_listeners_and_a_listener_begins_awake() {
+    let rig = rig().await;
+    let patience = Duration::from_secs(20);
+    let mut work = rig.store.listen(Bell::Work);
+    timeout(patience, work.rung()).await.expect("awake from the beginning");
+    timeout(patience, work.rung())
+        .await
+        .expect("and when the connection stands");
+    rig.store.ring(Bell::Work);
+    timeout(patience, work.rung()).await.expect("the ring");
+}
+
+#[tokio::test]
+async fn a_listener_whose_connection_was_cut_is_woken_when_it_stands_again() {
+    let mut rig = rig().await;
+    let patience = Duration::from_secs(20);
+    let mut mail = rig.store.listen(Bell::Mail);
+    for _ in 0..2 {
+        timeout(patience, mail.rung()).await.unwrap();
+    }
+    rig.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()").await;
+    timeout(patience, mail.rung())
+        .await
+        .expect("a ring may have been missed");
+}
+
+#[tokio::test]
+async fn retention_keeps_the_row_while_the_object_lives_and_the_tombstone_longer() {
+    let mut rig = rig().await;
+    let run = rig.start("a").await;
+    rig.store.append(&[step(run, 1)]).await.unwrap();
+    rig.store.append(&[finish(run, 2)]).await.unwrap();
+    rig.mail(run, "k").await;
+    rig.run("UPDATE everstep.runs SET expires_at = now() - interval '1 s'")
+        .await;
+    assert_eq!(rig.store.retire(10).await.unwrap(), Retired { runs: 1, tombstones: 0 });
+    assert_eq!(
+        (
+            rig.count("journal").await,
+            rig.count("inbox").await,
+            rig.count("runs").await
+        ),
+        (0, 0, 1)
+    );
+    assert_eq!(
+        rig.store.retire(10).await.unwrap(),
+        Retired::default(),
+        "nothing is left to do"
+    );
+    // Nothing restarts because it was forgotten.
+    assert!(!rig.submit(wish("a")).await.started);
+    assert_eq!(rig.count("starts WHERE retired_at IS NOT NULL").await, 1);
+
+    rig.run("UPDATE everstep.owners SET gone_at = everstep.now()").await;
+    assert_eq!(rig.store.retire(10).await.unwrap(), Retired { runs: 1, tombstones: 0 });
+    assert_eq!((rig.count("runs").await, rig.count("starts").await), (0, 1));
+    rig.later("31 days").await;
+    assert_eq!(rig.store.retire(10).await.unwrap(), Retired { runs: 0, tombstones: 1 });
+}
+
+#[tokio::test]
+async fn runs_that_are_not_over_never_expire() {
+    let mut rig = rig().await;
+    rig.start("a").await;
+    rig.later("10 years").await;
+    assert_eq!(rig.store.retire(10).await.unwrap().runs, 0);
+}
+
+#[tokio::test]
+async fn figures_tell_live_phases_and_the_oldest_wait() {
+    let mut rig = rig().await;
+    let (a, _) = (rig.start("a").await, rig.start("b").await);
+    rig.store.append(&[park(a, 1, None)]).await.unwrap();
+    let mut counts = rig.store.phase_counts().await.unwrap();
+    counts.sort_by_key(|count| count.phase.as_str());
+    let expected = [(Phase::Pending, 1), (Phase::Sleeping, 1)].map(|(phase, runs)| PhaseCount { phase, runs });
+    assert_eq!(counts, expected);
+    rig.later("1 minute").await;
+    let oldest = rig.store.ready_oldest().await.unwrap();
+    assert!(
+        oldest >= Duration::from_secs(60) && oldest < Duration::from_secs(120),
+        "{oldest:?}"
+    );
+    let worker = rig.worker().await;
+    rig.store.claim(worker, 1, None).await.unwrap();
+    assert_eq!(rig.store.ready_oldest().await.unwrap(), Duration::ZERO);
+}
