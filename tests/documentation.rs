@@ -65,7 +65,7 @@ fn every_command_stands_there() {
 #[test]
 fn every_metric_stands_there() {
     let store = StoreFigures { runs: [("Running".to_owned(), 1)].into(), ..StoreFigures::default() };
-    let figures = Figures { store: Some(store), worker: Some(WorkerFigures::default()) };
+    let figures = Figures { store: Some(store), worker: Some(WorkerFigures::default()), brake: None };
     let text = Metrics::new().unwrap().render(&figures);
     let names: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
     assert!(names.len() >= 9, "{names:?}");

@@ -8,7 +8,7 @@ use super::support::controlplane::{self, ControlPlane};
 use super::support::postgres;
 use super::support::system::{Process, install_crds, migrate};
 use super::workload::workflow;
-use super::world::{DEADLINE, World, eventually};
+use super::world::{DEADLINE, World, eventually, metric};
 
 /// Live runs whose objects vanish at once.
 const MANY: usize = 500;
@@ -135,6 +135,10 @@ fn is_brake(line: &Value) -> bool {
 
 async fn says_that_the_brake_holds(controller: &mut Process) {
     controller.logged("the brake", is_brake).await;
+    eventually("the metric", DEADLINE, async || {
+        metric(controller, "everstep_orphan_brake").await == 1.0
+    })
+    .await;
 }
 
 /// Waits for so many passes that the brake stops.
