@@ -13,6 +13,8 @@ pub struct Figures {
     pub store: Option<StoreFigures>,
     /// What this process' worker did.
     pub worker: Option<WorkerFigures>,
+    /// Whether this process' orphan brake holds.
+    pub brake: Option<bool>,
 }
 
 /// What the database says.
@@ -58,6 +60,7 @@ pub struct Metrics {
     append_conflicts: IntCounter,
     finished: IntCounter,
     fenced: IntCounter,
+    orphan_brake: IntGauge,
 }
 
 impl Metrics {
@@ -98,6 +101,10 @@ impl Metrics {
                 "everstep_worker_fenced_total",
                 "Times this worker lost its lease and registered anew.",
             )?,
+            orphan_brake: IntGauge::new(
+                "everstep_orphan_brake",
+                "1 while the objects of too many live runs are missing, and none of those runs is cancelled.",
+            )?,
         };
         metrics.register()?;
         Ok(metrics)
@@ -112,7 +119,8 @@ impl Metrics {
         self.registry.register(Box::new(self.appended.clone()))?;
         self.registry.register(Box::new(self.append_conflicts.clone()))?;
         self.registry.register(Box::new(self.finished.clone()))?;
-        self.registry.register(Box::new(self.fenced.clone()))
+        self.registry.register(Box::new(self.fenced.clone()))?;
+        self.registry.register(Box::new(self.orphan_brake.clone()))
     }
 
     /// The figures in Prometheus' text format.
@@ -138,6 +146,7 @@ impl Metrics {
             advance(&self.finished, worker.finished);
             advance(&self.fenced, worker.fenced);
         }
+        self.orphan_brake.set(i64::from(figures.brake == Some(true)));
         let encoded = TextEncoder::new().encode_to_string(&self.registry.gather());
         encoded.unwrap_or_else(|error| format!("# the metrics could not be encoded: {error}\n"))
     }
@@ -201,8 +210,10 @@ mod tests {
                 ..StoreFigures::default()
             }),
             worker: Some(WorkerFigures::default()),
+            brake: Some(true),
         };
         let text = metrics.render(&figures);
+        assert!(text.contains("\neverstep_orphan_brake 1\n"), "{text}");
         for line in text.lines().filter(|line| line.starts_with("# TYPE ")) {
             let name = line.split(' ').nth(2).unwrap();
             assert!(text.contains(&format!("# HELP {name} ")), "{name}");

@@ -69,14 +69,8 @@ fn every_command_stands_there() {
 
 #[test]
 fn every_metric_stands_there() {
-    let store = StoreFigures {
-        runs: [("Running".to_owned(), 1)].into(),
-        ..StoreFigures::default()
-    };
-    let figures = Figures {
-        store: Some(store),
-        worker: Some(WorkerFigures::default()),
-    };
+    let store = StoreFigures { runs: [("Running".to_owned(), 1)].into(), ..StoreFigures::default() };
+    let figures = Figures { store: Some(store), worker: Some(WorkerFigures::default()), brake: None };
     let text = Metrics::new().unwrap().render(&figures);
     let names: Vec<&str> = text
         .lines()

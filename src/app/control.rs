@@ -6,7 +6,7 @@ use kube::{Client, Config};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::Failure;
+use super::{Failure, figures::Gather};
 use crate::{
     cli,
     controller::{self, Controller},
@@ -41,6 +41,7 @@ pub(super) async fn control(
     client: Client,
     options: &cli::Service,
     readiness: &Readiness,
+    gather: &Gather,
     shutdown: &CancellationToken,
 ) -> Result<(), Failure> {
     let (deleted, deletions) = mpsc::channel(DELETED);
@@ -64,9 +65,12 @@ pub(super) async fn control(
         sight: Box::new(controller.sight()),
         deleted: deletions,
         actor: format!("controller {}", instance()),
+        braked: gather.brake(),
     };
     let sight = controller.sight();
-    readiness.ask("controller", move || sight("").is_none().then_some("the objects are not all listed yet"));
+    readiness.ask("controller", move || {
+        sight("").is_none().then_some("the objects are not all listed yet")
+    });
     // The sweeps end with the reconciles, however those end.
     let ended = shutdown.child_token();
     let reconciling = async {

@@ -1,7 +1,10 @@
 //! Gathers the figures of a scrape from the parts that a process has.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -21,6 +24,7 @@ pub(super) struct Gather {
     metrics: Metrics,
     store: OnceLock<Store>,
     worker: OnceLock<Arc<Counters>>,
+    brake: OnceLock<Arc<AtomicBool>>,
 }
 
 impl Gather {
@@ -29,6 +33,7 @@ impl Gather {
             metrics,
             store: OnceLock::new(),
             worker: OnceLock::new(),
+            brake: OnceLock::new(),
         }
     }
 
@@ -41,11 +46,17 @@ impl Gather {
         self.worker.get_or_init(|| counters);
     }
 
+    /// Where the orphan pass says whether its brake holds.
+    pub(super) fn brake(&self) -> Arc<AtomicBool> {
+        Arc::clone(self.brake.get_or_init(Arc::default))
+    }
+
     /// The metrics in Prometheus' text format.
     pub(super) async fn scrape(&self) -> String {
         let figures = Figures {
             store: self.store_figures().await,
             worker: self.worker.get().map(|counters| worker_figures(counters)),
+            brake: self.brake.get().map(|held| held.load(Ordering::Relaxed)),
         };
         self.metrics.render(&figures)
     }

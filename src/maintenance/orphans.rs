@@ -10,6 +10,10 @@ pub mod plan;
 mod proof;
 
 use std::collections::{BTreeSet, HashSet};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 use std::time::Duration;
 
 use kube::Client;
@@ -48,6 +52,8 @@ pub struct Orphans {
     pub deleted: mpsc::Receiver<String>,
     /// Names this process in the audit.
     pub actor: String,
+    /// Whether the brake holds, for whoever asks.
+    pub braked: Arc<AtomicBool>,
 }
 
 /// Why a pass did not come to its end.
@@ -100,6 +106,12 @@ async fn pass(
     }
     let seen = |uid: &str| (orphans.sight)(uid).unwrap_or(true);
     let plan = plan(&owners, seen, deleted, orphans.period);
+    tracing::debug!(
+        owners = owners.len(),
+        suspects = plan.suspects.len(),
+        to_prove = plan.to_prove.len(),
+        "orphan pass"
+    );
     if !plan.alive.is_empty() {
         store.seen_alive(&plan.alive).await?;
     }
@@ -168,6 +180,7 @@ async fn weigh(orphans: &Orphans, brake: &mut Brake, runs: i64) -> Result<bool, 
     let live = orphans.store.live_owned_runs().await?;
     let before = brake.is_held();
     let held = brake.holds(runs, live, orphans.store.now());
+    orphans.braked.store(held, Ordering::Relaxed);
     match (before, held) {
         (_, true) => tracing::error!(
             runs,

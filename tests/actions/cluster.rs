@@ -66,9 +66,7 @@ async fn get_within(actions: &Actions, connection: &str, timeout: Duration) -> O
         body: None,
         repeatable: true,
     };
-    actions
-        .perform(&attempt("shop", timeout), Request::Http(request))
-        .await
+    actions.perform(&attempt("shop", timeout), Request::Http(request)).await
 }
 
 #[tokio::test]

@@ -95,6 +95,7 @@ impl Fixture {
             sight: Box::new(controller.sight()),
             deleted,
             actor: "controller".to_owned(),
+            braked: std::sync::Arc::default(),
         };
         tokio::spawn(orphans::run(orphans, shutdown.clone()));
         tokio::spawn(controller.run(shutdown.clone()));

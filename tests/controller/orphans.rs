@@ -108,6 +108,7 @@ fn passes(fixture: &Fixture) -> (CancellationToken, tokio::task::JoinHandle<()>)
         sight: Box::new(|_| Some(false)),
         deleted,
         actor: "test".to_owned(),
+        braked: std::sync::Arc::default(),
     };
     (shutdown.clone(), tokio::spawn(orphans::run(orphans, shutdown)))
 }

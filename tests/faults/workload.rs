@@ -121,7 +121,8 @@ fn tries(id: &str) -> Order {
 
 const CHARGED: &str = "=steps.charge.output.id.startsWith('ch_')";
 
-fn reserve() -> Value {
+/// An order's row, after a while.
+pub(crate) fn reserve() -> Value {
     let query = "INSERT INTO reservation (order_id, times) VALUES ($1, 1) \
                  ON CONFLICT (order_id) DO UPDATE SET times = reservation.times + 1 \
                  RETURNING order_id, pg_sleep(0.3)::text";
@@ -133,7 +134,8 @@ fn confirm() -> Value {
     json!({"name": "confirm", "sql": {"connection": "shopdb", "query": query, "args": ["=input.order"]}})
 }
 
-fn charge() -> Value {
+/// An order's payment.
+pub(crate) fn charge() -> Value {
     json!({"name": "charge", "http": {"connection": "payments", "method": "POST", "path": "/v1/charges",
         "body": {"order": "=input.order"}, "idempotent": true}, "output": {"id": "=result.body.id"}})
 }

@@ -195,19 +195,30 @@ fn wrong(orders: &[Order], objects: &[Value]) -> Vec<String> {
     wrong.collect()
 }
 
+/// How a process is started: its role and its flags.
+type Member = (&'static str, &'static [(&'static str, &'static str)]);
+
 /// Processes of one system, each replaced as soon as it is killed.
 pub(crate) struct Fleet<'a> {
     system: &'a System,
-    members: Vec<(&'static str, Process)>,
+    members: Vec<(Member, Process)>,
 }
 
 impl<'a> Fleet<'a> {
     /// Starts them and waits until they are ready.
     pub(crate) async fn start(system: &'a System, workers: usize, controllers: usize) -> Self {
-        let mut members = Vec::new();
-        for role in std::iter::repeat_n("controller", controllers).chain(std::iter::repeat_n("worker", workers)) {
-            members.push((role, system.spawn(role, FLAGS)));
-        }
+        let controllers = std::iter::repeat_n(("controller", FLAGS), controllers);
+        Self::of(
+            system,
+            controllers.chain(std::iter::repeat_n(("worker", FLAGS), workers)),
+        )
+        .await
+    }
+
+    /// Starts these and waits until they are ready.
+    pub(crate) async fn of(system: &'a System, members: impl IntoIterator<Item = Member>) -> Self {
+        let start = |member: Member| (member, system.spawn(member.0, member.1));
+        let mut members: Vec<(Member, Process)> = members.into_iter().map(start).collect();
         for (_, process) in &mut members {
             process.ready().await;
         }
@@ -217,26 +228,26 @@ impl<'a> Fleet<'a> {
     /// Kills one of them, with all it holds, and starts another one in its place. Answers its role.
     pub(crate) async fn kill_one(&mut self, random: &mut Random) -> &'static str {
         let victim = random.below(self.members.len() as u64) as usize;
-        let (role, process) = self.members.swap_remove(victim);
+        let (member, process) = self.members.swap_remove(victim);
         process.kill().await;
-        self.members.push((role, self.system.spawn(role, FLAGS)));
-        role
+        self.members.push((member, self.system.spawn(member.0, member.1)));
+        member.0
     }
 
     /// Panics unless all of them still run.
     pub(crate) fn all_run(&mut self) {
-        for (role, process) in &mut self.members {
+        for ((role, _), process) in &mut self.members {
             assert!(process.is_running(), "a {role} ended by itself:\n{}", process.errors());
         }
     }
 
-    /// The sum of a metric over all processes.
-    pub(crate) async fn metric(&mut self, name: &str) -> f64 {
-        let mut sum = 0.0;
-        for (_, process) in &mut self.members {
-            sum += metric(process, name).await;
+    /// A metric of each worker.
+    pub(crate) async fn metric(&mut self, name: &str) -> Vec<f64> {
+        let mut values = Vec::new();
+        for (_, process) in self.members.iter_mut().filter(|((role, _), _)| *role == "worker") {
+            values.push(metric(process, name).await);
         }
-        sum
+        values
     }
 
     /// SIGTERM to all: each ends well.
@@ -244,7 +255,7 @@ impl<'a> Fleet<'a> {
         for (_, process) in &mut self.members {
             process.signal(Signal::SIGTERM);
         }
-        for (role, process) in &mut self.members {
+        for ((role, _), process) in &mut self.members {
             let status = process.ended().await;
             assert!(status.success(), "{role}: {status}");
         }
@@ -254,7 +265,7 @@ impl<'a> Fleet<'a> {
 /// Flags of every process here: what is gone is looked for often.
 pub(crate) const FLAGS: &[(&str, &str)] = &[("--orphan-period", "2s"), ("--resync", "20s")];
 
-/// The value of a metric without labels; 0 when it is not there.
+/// The value of a metric, named with its labels if it has any; 0 when it is not there.
 pub(crate) async fn metric(process: &mut Process, name: &str) -> f64 {
     let (_, text) = process.get("/metrics").await;
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));

@@ -33,6 +33,9 @@ pub(super) enum Doubt {
         /// The cluster that the database belongs to.
         theirs: String,
     },
+    /// The CRD is being deleted, and all objects with it: nobody asked for theirs.
+    #[error("the CRD {CRD} is being deleted")]
+    CrdGoing,
     /// The CRD is another one than before: its objects vanished with the old one.
     #[error("the CRD {CRD} was replaced")]
     OtherCrd,
@@ -62,7 +65,11 @@ impl Witness {
             });
         }
         let crds: Api<CustomResourceDefinition> = Api::all(self.client.clone());
-        let crd = uid(&ask(crds.get(CRD)).await?);
+        let crd = ask(crds.get(CRD)).await?;
+        if crd.metadata.deletion_timestamp.is_some() {
+            return Err(Doubt::CrdGoing);
+        }
+        let crd = uid(&crd);
         match &self.crd {
             Some(before) if *before != crd => Err(Doubt::OtherCrd),
             Some(_) => Ok(()),
