@@ -32,6 +32,10 @@ build: ## build release/everstep and release/everstep-bench in the target direct
 test: deps controlplane ## run all tests; PostgreSQL servers and control planes are started and stopped by them
 	$(CARGO) test --locked
 
+.PHONY: demo
+demo: ## show the whole system at work on this machine; KEEP=1 leaves it up and says how to use it
+	@e2e/demo/run
+
 .PHONY: advisories
 advisories: ## check the dependencies against the advisory database; needs a network beyond the package registries
 	@.ci/run advisories

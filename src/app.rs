@@ -88,9 +88,27 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Completion { shell } => print(&crate::cli::completion(shell)),
         Command::Migrate(options) => on_runtime(database::migrate(options)),
         Command::Dev(options) => on_runtime(develop::run(options)),
-        Command::Controller(options) => on_runtime(serve::serve(options, serve::Roles { controller: true, worker: false })),
-        Command::Worker(options) => on_runtime(serve::serve(options, serve::Roles { controller: false, worker: true })),
-        Command::All(options) => on_runtime(serve::serve(options, serve::Roles { controller: true, worker: true })),
+        Command::Controller(options) => on_runtime(serve::serve(
+            options,
+            serve::Roles {
+                controller: true,
+                worker: false,
+            },
+        )),
+        Command::Worker(options) => on_runtime(serve::serve(
+            options,
+            serve::Roles {
+                controller: false,
+                worker: true,
+            },
+        )),
+        Command::All(options) => on_runtime(serve::serve(
+            options,
+            serve::Roles {
+                controller: true,
+                worker: true,
+            },
+        )),
     }
 }
 

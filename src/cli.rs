@@ -52,7 +52,7 @@ pub struct Log {
     /// Form of log lines [default: json; text for `dev`]
     #[arg(long, env = "EVERSTEP_LOG_FORMAT", value_name = "FORMAT", global = true)]
     pub log_format: Option<LogFormat>,
-    /// Which log lines: a tracing filter such as `info` or `warn,everstep::worker=debug` [default: info; warn for `dev`]
+    /// Which log lines: a tracing filter such as `info` or `warn,everstep::worker=debug` [default: info; error for `dev`]
     #[arg(long, env = "EVERSTEP_LOG", value_name = "FILTER", global = true)]
     pub log: Option<String>,
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     future::Future,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -17,8 +18,16 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 /// Which parts of the process are not ready, and why. Ready when no part says otherwise.
-#[derive(Debug, Clone, Default)]
-pub struct Readiness(Arc<Mutex<BTreeMap<&'static str, String>>>);
+#[derive(Clone, Default)]
+pub struct Readiness(Arc<Mutex<BTreeMap<&'static str, Part>>>);
+
+/// What is known of a part.
+enum Part {
+    /// It is not ready, and why.
+    Missing(String),
+    /// It is asked each time.
+    Asked(Box<dyn Fn() -> Option<&'static str> + Send>),
+}
 
 impl Readiness {
     /// A part says that it is ready.
@@ -31,13 +40,34 @@ impl Readiness {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(part, why.into());
+            .insert(part, Part::Missing(why.into()));
+    }
+
+    /// From now on a part is asked why it is not ready, each time; none: it is.
+    pub fn ask(&self, part: &'static str, why_not: impl Fn() -> Option<&'static str> + Send + 'static) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(part, Part::Asked(Box::new(why_not)));
     }
 
     /// What is missing, one line a part; empty when all are ready.
     fn missing(&self) -> String {
         let parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        parts.iter().map(|(part, why)| format!("{part}: {why}\n")).collect()
+        let why = |part: &Part| match part {
+            Part::Missing(why) => Some(why.clone()),
+            Part::Asked(why_not) => why_not().map(str::to_owned),
+        };
+        parts
+            .iter()
+            .filter_map(|(part, state)| why(state).map(|why| format!("{part}: {why}\n")))
+            .collect()
+    }
+}
+
+impl fmt::Debug for Readiness {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Readiness").field(&self.missing()).finish()
     }
 }
 
@@ -94,6 +124,21 @@ mod tests {
         );
         readiness.ready("store");
         readiness.ready("caches");
+        assert_eq!(readiness.missing(), "");
+    }
+
+    #[test]
+    fn part_that_is_asked_may_change_its_mind() {
+        let readiness = Readiness::default();
+        let lost = Arc::new(std::sync::atomic::AtomicBool::new(true));
+        let state = Arc::clone(&lost);
+        readiness.ask("worker", move || {
+            state
+                .load(std::sync::atomic::Ordering::Relaxed)
+                .then_some("not registered")
+        });
+        assert_eq!(readiness.missing(), "worker: not registered\n");
+        lost.store(false, std::sync::atomic::Ordering::Relaxed);
         assert_eq!(readiness.missing(), "");
     }
 }

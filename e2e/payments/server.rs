@@ -44,7 +44,7 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// An empty ledger of a server whose requests take `delay`.
+    /// An empty ledger of a server that does what it is asked for at once, and answers `delay` later.
     pub(crate) fn with_delay(delay: Duration) -> Self {
         Self {
             delay,
@@ -117,12 +117,14 @@ async fn show(State(ledger): State<Ledger>) -> Response {
 }
 
 async fn handle(ledger: &Ledger, headers: &HeaderMap, path: &str, body: &[u8]) -> Response {
-    tokio::time::sleep(ledger.delay).await;
     let Some(key) = headers.get("idempotency-key").and_then(|value| value.to_str().ok()) else {
         return json_answer(StatusCode::BAD_REQUEST, &json!({"error": "send an Idempotency-Key"}));
     };
     let body = serde_json::from_slice(body).unwrap_or(Value::Null);
-    json_answer(StatusCode::CREATED, &ledger.perform(key, path, body))
+    let answer = ledger.perform(key, path, body);
+    // What is done is in the ledger before the answer is sent: whoever dies in between does not know that it was done.
+    tokio::time::sleep(ledger.delay).await;
+    json_answer(StatusCode::CREATED, &answer)
 }
 
 fn json_answer(status: StatusCode, body: &Value) -> Response {

@@ -49,7 +49,12 @@ pub async fn carry(
     started: impl FnOnce(Arc<Counters>),
     shutdown: CancellationToken,
 ) -> Result<(), Failure> {
-    let Carried { store, source, egress, options } = carried;
+    let Carried {
+        store,
+        source,
+        egress,
+        options,
+    } = carried;
     let (found, findings) = mpsc::channel(FINDINGS);
     let actions = Actions::new(Connections::new(source, found), egress.clone());
     let lease = options.lease;

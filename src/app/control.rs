@@ -65,7 +65,8 @@ pub(super) async fn control(
         deleted: deletions,
         actor: format!("controller {}", instance()),
     };
-    readiness.ready("controller");
+    let sight = controller.sight();
+    readiness.ask("controller", move || sight("").is_none().then_some("the objects are not all listed yet"));
     // The sweeps end with the reconciles, however those end.
     let ended = shutdown.child_token();
     let reconciling = async {
@@ -73,8 +74,11 @@ pub(super) async fn control(
         ended.cancel();
         result
     };
-    let (result, (), ()) =
-        tokio::join!(reconciling, orphans::run(orphans, ended.clone()), retention::run(store.clone(), ended.clone()));
+    let (result, (), ()) = tokio::join!(
+        reconciling,
+        orphans::run(orphans, ended.clone()),
+        retention::run(store.clone(), ended.clone())
+    );
     result.map_err(|error| match error {
         controller::Error::Store(error) => match &*error {
             crate::store::Error::Refused(refusal) => Failure::Refused(refusal.clone()),
@@ -90,7 +94,12 @@ pub(super) async fn same_cluster(client: &Client, theirs: &str, shutdown: &Cance
     loop {
         match controller::cluster_id(client).await {
             Ok(mine) if mine == theirs => return Ok(()),
-            Ok(mine) => return Err(Failure::Refused(Refusal::OtherCluster { mine, theirs: theirs.to_owned() })),
+            Ok(mine) => {
+                return Err(Failure::Refused(Refusal::OtherCluster {
+                    mine,
+                    theirs: theirs.to_owned(),
+                }));
+            }
             Err(error) => tracing::warn!(%error, "the worker does not know its cluster yet; trying again"),
         }
         tokio::select! {
@@ -108,11 +117,18 @@ pub(super) fn namespaces(options: &cli::Service) -> Option<Vec<String>> {
 /// This process, for Events, audit and the list of workers: host name (the pod's name) and process id.
 pub(super) fn instance() -> String {
     let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
-    format!("{}/{}", host.unwrap_or_else(|| "localhost".to_owned()), std::process::id())
+    format!(
+        "{}/{}",
+        host.unwrap_or_else(|| "localhost".to_owned()),
+        std::process::id()
+    )
 }
 
 /// Names this install: the operator's namespace; `default` outside a cluster.
 fn install() -> String {
     let namespace = fs::read_to_string(NAMESPACE_FILE).map(|text| text.trim().to_owned());
-    namespace.ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "default".to_owned())
+    namespace
+        .ok()
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "default".to_owned())
 }

@@ -13,6 +13,8 @@ use crate::{
 
 /// Between two tries while the database is away; short, since a service does nothing else meanwhile.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Between two looks for what a controller, perhaps of this process, does within moments.
+const SOON: Duration = Duration::from_millis(200);
 /// A pool for statements that last milliseconds; the append's two writers and the listener are among them.
 const CONNECTIONS: u32 = 10;
 
@@ -23,9 +25,9 @@ pub(super) fn url(options: &cli::Database) -> Result<String, Failure> {
         (None, Some(file)) => fs::read_to_string(file)
             .map(|text| text.trim().to_owned())
             .map_err(|error| Failure::Configuration(format!("--database-url-file {}: {error}", file.display()))),
-        (None, None) => {
-            Err(Failure::Configuration("no database: give --database-url or EVERSTEP_DATABASE_URL (or …_FILE)".to_owned()))
-        }
+        (None, None) => Err(Failure::Configuration(
+            "no database: give --database-url or EVERSTEP_DATABASE_URL (or …_FILE)".to_owned(),
+        )),
     }
 }
 
@@ -39,8 +41,11 @@ pub(super) async fn connect(
     readiness: &Readiness,
     shutdown: &CancellationToken,
 ) -> Result<Option<Store>, Failure> {
-    let options =
-        store::Options { url, max_connections: CONNECTIONS, application_name: format!("everstep {role}") };
+    let options = store::Options {
+        url,
+        max_connections: CONNECTIONS,
+        application_name: format!("everstep {role}"),
+    };
     until_available(readiness, shutdown, async || Store::connect(&options).await).await
 }
 
@@ -52,15 +57,27 @@ pub(super) async fn until_available<T>(
 ) -> Result<Option<T>, Failure> {
     let mut told = String::new();
     loop {
+        let mut pause = PAUSE;
         match attempt().await {
             Ok(value) => {
                 readiness.ready("store");
                 return Ok(Some(value));
             }
             Err(error) if waits(&error) => {
-                let why = error.to_string();
+                let (why, expected) = match &error {
+                    Error::NotFound => ("waiting for a controller to take this database".to_owned(), true),
+                    Error::Refused(_) => (format!("waiting for the controller: {error}"), true),
+                    Error::Unavailable(_) | Error::Lost | Error::Corrupt(_) => (error.to_string(), false),
+                };
                 if why != told {
-                    tracing::error!(error = %why, "the database cannot be used yet; trying again each second");
+                    if expected {
+                        tracing::info!("{why}");
+                    } else {
+                        tracing::error!(error = %why, "the database cannot be used yet; trying again each second");
+                    }
+                }
+                if expected {
+                    pause = SOON;
                 }
                 readiness.not_ready("store", why.clone());
                 told = why;
@@ -69,7 +86,7 @@ pub(super) async fn until_available<T>(
         }
         tokio::select! {
             () = shutdown.cancelled() => return Ok(None),
-            () = tokio::time::sleep(PAUSE) => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }
@@ -86,8 +103,11 @@ fn waits(error: &Error) -> bool {
 /// `everstep migrate`.
 pub(super) async fn migrate(options: cli::Migrate) -> Result<(), Failure> {
     let shutdown = on_signal()?;
-    let options_of_store =
-        store::Options { url: url(&options.database)?, max_connections: 1, application_name: "everstep migrate".to_owned() };
+    let options_of_store = store::Options {
+        url: url(&options.database)?,
+        max_connections: 1,
+        application_name: "everstep migrate".to_owned(),
+    };
     let migrating = async {
         let store = Store::connect(&options_of_store).await?;
         store.migrate(mode(options.migrations)).await
@@ -96,7 +116,11 @@ pub(super) async fn migrate(options: cli::Migrate) -> Result<(), Failure> {
         report = migrating => report?,
         () = shutdown.cancelled() => return Err(Failure::Broken("interrupted; what was not finished was not done".to_owned())),
     };
-    let applied = if report.applied.is_empty() { "nothing to do".to_owned() } else { report.applied.join(", ") };
+    let applied = if report.applied.is_empty() {
+        "nothing to do".to_owned()
+    } else {
+        report.applied.join(", ")
+    };
     super::print(format!("schema at migration {}: {applied}\n", report.version).as_bytes())
 }
 

@@ -56,9 +56,17 @@ pub(super) async fn run(options: cli::Dev) -> Result<(), Failure> {
     };
     let postgres = start_postgres().await?;
     let store = open(&postgres).await?;
-    let names = manifests.workflows.iter().map(|workflow| name_of(workflow, &manifests)).collect();
-    let submissions: Vec<Submission> =
-        manifests.workflows.iter().zip(&intents).map(|(workflow, intent)| submission(workflow, intent)).collect();
+    let names = manifests
+        .workflows
+        .iter()
+        .map(|workflow| name_of(workflow, &manifests))
+        .collect();
+    let submissions: Vec<Submission> = manifests
+        .workflows
+        .iter()
+        .zip(&intents)
+        .map(|(workflow, intent)| submission(workflow, intent))
+        .collect();
     let mut watched = start(&store, names, &submissions).await?;
 
     let stop = CancellationToken::new();
@@ -66,7 +74,10 @@ pub(super) async fn run(options: cli::Dev) -> Result<(), Failure> {
         store: store.clone(),
         source: Source::Files(files(manifests)),
         egress,
-        options: WorkerOptions { drain: Duration::ZERO, ..WorkerOptions::default() },
+        options: WorkerOptions {
+            drain: Duration::ZERO,
+            ..WorkerOptions::default()
+        },
     };
     let carrying = carry(carried, |_| {}, stop.clone());
     let watching = async {
@@ -98,11 +109,19 @@ fn intents(manifests: &Manifests) -> Result<Vec<Intent>, Failure> {
             Ok(intent) => intents.push(intent),
             Err(violations) => {
                 let name = identity(workflow).1;
-                problems.extend(violations.into_iter().map(|violation| format!("Workflow {name}: {violation}")));
+                problems.extend(
+                    violations
+                        .into_iter()
+                        .map(|violation| format!("Workflow {name}: {violation}")),
+                );
             }
         }
     }
-    if problems.is_empty() { Ok(intents) } else { Err(complaint(&problems)) }
+    if problems.is_empty() {
+        Ok(intents)
+    } else {
+        Err(complaint(&problems))
+    }
 }
 
 /// Its name; with the namespace where the files have more than one.
@@ -128,7 +147,11 @@ fn submission(workflow: &Value, intent: &Intent) -> Submission {
         suspended: false,
         revision: intent.revision.clone(),
         body: intent.body.clone(),
-        start: Some(Start { start_key, input: None, trigger: "Dev".to_owned() }),
+        start: Some(Start {
+            start_key,
+            input: None,
+            trigger: "Dev".to_owned(),
+        }),
         only_when_idle: false,
     }
 }
@@ -162,7 +185,11 @@ async fn start_postgres() -> Result<Postgres, Failure> {
 
 async fn open(postgres: &Postgres) -> Result<Store, Failure> {
     let url = postgres.url(DATABASE);
-    let options = store::Options { url, max_connections: 8, application_name: "everstep dev".to_owned() };
+    let options = store::Options {
+        url,
+        max_connections: 8,
+        application_name: "everstep dev".to_owned(),
+    };
     let store = Store::connect(&options).await?;
     store.migrate(store::Migrations::Auto).await?;
     store.adopt_cluster("dev", "dev").await?;
@@ -174,8 +201,16 @@ async fn start(store: &Store, names: Vec<String>, submissions: &[Submission]) ->
     let mut names = names.into_iter();
     for chunk in submissions.chunks(Store::MAX_SUBMISSIONS) {
         for (submitted, name) in store.submit(chunk).await?.into_iter().zip(&mut names) {
-            let run = submitted.run.ok_or_else(|| Failure::Broken(format!("{name} was not started")))?;
-            watched.push(Watched { name, run, seq: 0, ending: None, result: None });
+            let run = submitted
+                .run
+                .ok_or_else(|| Failure::Broken(format!("{name} was not started")))?;
+            watched.push(Watched {
+                name,
+                run,
+                seq: 0,
+                ending: None,
+                result: None,
+            });
         }
     }
     Ok(watched)
@@ -233,5 +268,9 @@ fn verdict(watched: &[Watched]) -> Result<(), Failure> {
         .filter(|run| run.result != Some(RunResult::Succeeded))
         .map(|run| format!("{} {}", run.name, run.result.map_or("did not end", RunResult::as_str)))
         .collect();
-    if failed.is_empty() { Ok(()) } else { Err(Failure::RunFailed(failed.join(", "))) }
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::RunFailed(failed.join(", ")))
+    }
 }

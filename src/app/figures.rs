@@ -25,7 +25,11 @@ pub(super) struct Gather {
 
 impl Gather {
     pub(super) fn new(metrics: Metrics) -> Self {
-        Self { metrics, store: OnceLock::new(), worker: OnceLock::new() }
+        Self {
+            metrics,
+            store: OnceLock::new(),
+            worker: OnceLock::new(),
+        }
     }
 
     pub(super) fn store(&self, store: Store) {
@@ -60,8 +64,16 @@ impl Gather {
 }
 
 async fn ask(store: &Store) -> Result<StoreFigures, Error> {
-    let runs = store.phase_counts().await?.into_iter().map(|count| (count.phase.as_str().to_owned(), count.runs)).collect();
-    Ok(StoreFigures { runs, ready_oldest: store.ready_oldest().await? })
+    let runs = store
+        .phase_counts()
+        .await?
+        .into_iter()
+        .map(|count| (count.phase.as_str().to_owned(), count.runs))
+        .collect();
+    Ok(StoreFigures {
+        runs,
+        ready_oldest: store.ready_oldest().await?,
+    })
 }
 
 fn worker_figures(counters: &Counters) -> WorkerFigures {

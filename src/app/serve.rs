@@ -16,6 +16,7 @@ use crate::{
     metrics::Metrics,
     store::Store,
     worker::{
+        Counters,
         connection::Source,
         egress::EgressPolicy,
     },
@@ -50,8 +51,16 @@ pub(super) async fn serve(options: cli::Service, roles: Roles) -> Result<(), Fai
         .map_err(|error| Failure::Configuration(format!("--listen {}: {error}", options.listen)))?;
     let readiness = Readiness::default();
     readiness.not_ready("store", "not connected yet");
+    if roles.controller {
+        readiness.not_ready("controller", "not started yet");
+    }
+    if roles.worker {
+        readiness.not_ready("worker", "not started yet");
+    }
     let gather = Arc::new(figures::Gather::new(Metrics::new().map_err(|error| Failure::Broken(error.to_string()))?));
-    tracing::info!(role = roles.name(), version = env!("CARGO_PKG_VERSION"), listen = %options.listen, "starting");
+    // Of a port that the system chose, this line is where to read it.
+    let listen = listener.local_addr().unwrap_or(options.listen);
+    tracing::info!(role = roles.name(), version = env!("CARGO_PKG_VERSION"), %listen, "starting");
 
     let closing = CancellationToken::new();
     let scrape = {
@@ -169,7 +178,11 @@ async fn worker(
         ..crate::worker::WorkerOptions::default()
     };
     let carried = Carried { store: store.clone(), source: Source::Cluster(client), egress, options };
-    carry::carry(carried, |counters| gather.worker(counters), shutdown.clone()).await
+    let started = |counters: Arc<Counters>| {
+        gather.worker(Arc::clone(&counters));
+        readiness.ask("worker", move || (counters.registrations.get() == 0).then_some("not registered yet"));
+    };
+    carry::carry(carried, started, shutdown.clone()).await
 }
 
 fn policy(options: &cli::Service) -> Result<EgressPolicy, Failure> {

@@ -45,7 +45,7 @@ pub(super) async fn watch(shared: &Shared, kind: Kind, scope: Option<&str>, shut
                     take(shared, kind, event, scope, &mut listing);
                 }
                 Ok(Some(Err(error))) => {
-                    tracing::warn!(kind = kind.as_str(), scope, %error, "watching failed; trying again");
+                    tracing::warn!(kind = kind.as_str(), scope, error = why(&error), "watching failed; trying again");
                     tokio::select! {
                         () = shutdown.cancelled() => return,
                         () = tokio::time::sleep(pause) => pause = LONGEST_PAUSE.min(2 * pause),
@@ -55,6 +55,23 @@ pub(super) async fn watch(shared: &Shared, kind: Kind, scope: Option<&str>, shut
                 Ok(None) | Err(_) => break,
             }
         }
+    }
+}
+
+/// Why a watch failed, and what to do where a human can help.
+fn why(error: &watcher::Error) -> String {
+    let answer = match error {
+        watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error) => Some(error),
+        watcher::Error::WatchError(_) | watcher::Error::WatchFailed(_) | watcher::Error::NoResourceVersion => None,
+    };
+    match answer {
+        // Not even the path is known there.
+        Some(kube::Error::Api(status)) if status.code == 404 => {
+            "the API server does not know this kind: the CRDs are not installed (or were only just). \
+             Install them with `everstep crd | kubectl apply --server-side -f -`"
+                .to_owned()
+        }
+        Some(_) | None => error.to_string(),
     }
 }
 

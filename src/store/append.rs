@@ -25,10 +25,14 @@ RETURNING j.run_id";
 
 const APPEND_AND_MORE: &str = include_str!("sql/append.sql");
 
-/// A statement of its own, after the insert has waited: it sees the row that was in the way.
+/// A statement of its own, after the insert has waited: it sees the row that was in the way. It writes to the log, so that
+/// its own commit waits as long as the row's has to: a row that can be seen may not be replicated yet.
 const WHOSE: &str = "
+WITH marked AS MATERIALIZED (
+  SELECT pg_logical_emit_message(true, 'everstep', '')
+)
 SELECT j.run_id
-FROM UNNEST($1::uuid[], $2::int[], $3::bigint[]) AS new (run_id, seq, nonce)
+FROM marked, UNNEST($1::uuid[], $2::int[], $3::bigint[]) AS new (run_id, seq, nonce)
 JOIN everstep.journal AS j ON j.run_id = new.run_id AND j.seq = new.seq AND j.nonce = new.nonce";
 
 /// One decision of one run.

@@ -1,17 +1,36 @@
-//! Connecting, and refusing what cannot work: too old, read-only, behind a transaction-mode pooler.
+//! Connecting, and refusing what cannot work: too old, read-only, behind a pooler.
+//!
+//! Two checks find a pooler. A setting that only our startup packet brings is looked for in each session (`pool`): a
+//! pooler hands out sessions that it has opened itself, and refuses or drops what it does not know. That does not depend
+//! on who else uses the pooler, and it finds those in session mode too. For one that passes startup packets on and yet
+//! shares its sessions, two sessions are asked which server process they have.
 
 use std::{str::FromStr, sync::Arc};
 
 use jiff::Timestamp;
 use sqlx::{Executor, PgConnection, Row, postgres::PgConnectOptions};
 
-use super::{Error, Refusal, Store, clock::Clock, listen::Bells, pool::Pool};
+use super::{
+    Error, Refusal, Store,
+    clock::Clock,
+    listen::Bells,
+    pool::{OUR_OWN, Pool},
+};
 
 /// `server_version_num` of the oldest release that has what we use.
 const OLDEST: i32 = 150_000;
-/// How often two sessions are asked in turn for their server process. A pooler that hands out the connection last used
-/// gives itself away at once, one that goes round after as many turns as it has connections.
-const TURNS: usize = 4;
+/// Who is asked for its server process: the first session or the second. A pooler that hands out the connection last used
+/// gives itself away when the session changes, one that goes round when the same is asked twice.
+const TURNS: [Turn; 8] = [
+    Turn::One,
+    Turn::Other,
+    Turn::One,
+    Turn::One,
+    Turn::Other,
+    Turn::Other,
+    Turn::Other,
+    Turn::One,
+];
 
 /// Where and how to connect.
 #[derive(Clone)]
@@ -34,7 +53,8 @@ impl Store {
             .map_err(|error| Refusal::Url(error.to_string()))?
             .application_name(&options.application_name)
             // Answers are binary: there are no digits to ask for, and poolers refuse parameters they do not know.
-            .extra_float_digits(None);
+            .extra_float_digits(None)
+            .options([OUR_OWN]);
         let pool = Pool::new(server, options.max_connections);
         let clock = Arc::new(Clock::default());
         {
@@ -62,17 +82,23 @@ impl Store {
     }
 }
 
-/// Two sessions that are open at once have two server processes, and keep them. Behind a pooler in transaction mode
-/// they share one, or change them.
+#[derive(Clone, Copy)]
+enum Turn {
+    One,
+    Other,
+}
+
+/// Two sessions that are open at once have two server processes, and keep them.
 async fn refuse_pooler(one: &mut PgConnection, other: &mut PgConnection) -> Result<(), Error> {
     let (first, second) = (server_process(one).await?, server_process(other).await?);
-    for _ in 0..TURNS {
-        let now = (server_process(one).await?, server_process(other).await?);
-        if first == second || now != (first, second) {
-            return Err(Refusal::Pooler.into());
-        }
+    let mut shared = first == second;
+    for turn in TURNS {
+        shared |= match turn {
+            Turn::One => server_process(one).await? != first,
+            Turn::Other => server_process(other).await? != second,
+        };
     }
-    Ok(())
+    if shared { Err(Refusal::Pooler.into()) } else { Ok(()) }
 }
 
 async fn server_process(session: &mut PgConnection) -> Result<i32, Error> {

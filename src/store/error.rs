@@ -44,11 +44,11 @@ pub enum Refusal {
         /// `server_version`.
         version: String,
     },
-    /// A pooler in transaction or statement mode is in front.
+    /// A pooler is in front.
     #[error(
-        "a connection pooler in transaction mode is in front of PostgreSQL: Everstep needs a direct connection \
-         (LISTEN, prepared statements and session settings do not survive the pooler). Let the database URL name the \
-         server itself, or a pool in session mode; applications may call the SQL functions through any pooler"
+        "a connection pooler is in front of PostgreSQL: Everstep needs direct connections (LISTEN, prepared statements \
+         and session settings do not survive a pooler in transaction mode, and the mode cannot be told for certain). \
+         Let the database URL name the server itself; applications may call the SQL functions through any pooler"
     )]
     Pooler,
     /// A standby, or a server that only reads.

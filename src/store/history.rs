@@ -34,5 +34,9 @@ fn decision(row: &PgRow) -> Result<Decision, Error> {
     let seq = column(row, "seq")?;
     let events = serde_json::from_str(column(row, "events")?)
         .map_err(|error| Error::Corrupt(format!("journal row {seq}: {error}")))?;
-    Ok(Decision { seq, at: time(row, "at")?, events })
+    Ok(Decision {
+        seq,
+        at: time(row, "at")?,
+        events,
+    })
 }

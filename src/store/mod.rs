@@ -4,7 +4,7 @@
 //!
 //! | file | statements |
 //! |---|---|
-//! | `connect`, `pool` | connections, and refusing what cannot work; how a statement is sent |
+//! | `connect`, `pool`, `warning` | connections, and refusing what cannot work; how a statement is sent |
 //! | `migrate`, `cluster` | the schema; whose database this is |
 //! | `start`, `facts`, `project` | the controller: runs from objects, and back |
 //! | `history` | journals, for people |
@@ -39,6 +39,7 @@ mod retention;
 mod row;
 mod start;
 mod timers;
+mod warning;
 
 use std::sync::{Arc, OnceLock};
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use sqlx::{
-    ConnectOptions, Executor, PgConnection, Postgres,
+    ConnectOptions, Executor, PgConnection, Postgres, Row,
     postgres::{PgArguments, PgConnectOptions, PgRow},
     query::Query,
 };
@@ -19,7 +19,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Error, Store};
+use super::{Error, Refusal, Store, warning::heard};
 
 /// A statement and its binds.
 pub(super) type Statement<'q> = Query<'q, Postgres, PgArguments>;
@@ -32,7 +32,10 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// many, and a sixth would hide a defect.
 const TRIES: u32 = 5;
 
-/// What every connection of ours is set to.
+/// A setting in our startup packets: a session that has it was opened by us, one that lacks it by a pooler.
+pub(super) const OUR_OWN: (&str, &str) = ("everstep.session", "direct");
+
+/// What every connection of ours is set to; answers whether the session is [`OUR_OWN`].
 ///
 /// - generic plans of statements over arrays were bimodal, four times slower when wrong; a plan costs less than that
 /// - compiling a statement that a wrong estimate made look expensive takes longer than running it
@@ -46,7 +49,8 @@ SELECT set_config('plan_cache_mode', 'force_custom_plan', false),
        set_config('idle_in_transaction_session_timeout', '30s', false),
        set_config('synchronous_commit',
          CASE WHEN current_setting('synchronous_commit') IN ('off', 'local', 'remote_write') THEN 'on'
-              ELSE current_setting('synchronous_commit') END, false)";
+              ELSE current_setting('synchronous_commit') END, false),
+       coalesce(current_setting('everstep.session', true), '') = 'direct' AS our_own";
 
 /// At most so many connections at once.
 pub(super) struct Pool {
@@ -109,13 +113,15 @@ impl Pool {
         let opening = async {
             let mut connection = self.options.connect().await?;
             // The simple protocol: nothing prepared, so that even a pooler can be asked what it is.
-            connection.execute(sqlx::raw_sql(SETTINGS)).await?;
-            Ok::<_, sqlx::Error>(connection)
+            let set = connection.fetch_one(sqlx::raw_sql(SETTINGS)).await?;
+            let our_own: bool = set.try_get("our_own")?;
+            Ok::<_, sqlx::Error>(our_own.then_some(connection))
         };
         let opened = timeout(CONNECT, opening)
             .await
             .map_err(|_| Error::timeout("connecting", CONNECT))?;
-        opened.map_err(Error::of_connecting)
+        let connection = opened.map_err(Error::of_connecting)?;
+        connection.ok_or_else(|| Refusal::Pooler.into())
     }
 
     /// Sends a statement and reads all of its answer; again, when it lost against others.
@@ -159,19 +165,39 @@ impl Link<'_> {
     pub(super) async fn fetch(&mut self, statement: Statement<'_>) -> Result<Vec<PgRow>, sqlx::Error> {
         let connection = self.connection.as_mut().expect("taken only by drop");
         let was_open = std::mem::replace(&mut self.open, true);
-        let answer = timeout(PATIENCE, connection.fetch_all(statement))
-            .await
-            .unwrap_or_else(|_| Err(silence()));
-        self.answered(was_open, answer)
+        let (answer, warning) = heard(timeout(PATIENCE, connection.fetch_all(statement))).await;
+        let answer = self.answered(was_open, answer.unwrap_or_else(|_| Err(silence())))?;
+        self.refuse_unreplicated(warning).await?;
+        Ok(answer)
     }
 
     pub(super) async fn execute(&mut self, statement: Statement<'_>) -> Result<u64, sqlx::Error> {
         let connection = self.connection.as_mut().expect("taken only by drop");
         let was_open = std::mem::replace(&mut self.open, true);
-        let answer = timeout(PATIENCE, connection.execute(statement))
-            .await
-            .unwrap_or_else(|_| Err(silence()));
-        self.answered(was_open, answer.map(|done| done.rows_affected()))
+        let (answer, warning) = heard(timeout(PATIENCE, connection.execute(statement))).await;
+        let done = self.answered(was_open, answer.unwrap_or_else(|_| Err(silence())))?;
+        self.refuse_unreplicated(warning).await?;
+        Ok(done.rows_affected())
+    }
+
+    /// Where commits wait for standbys, a warning says that one did not wait to the end: it is no success, and what became
+    /// of it is unknown. The text would tell, but it is in the server's language.
+    async fn refuse_unreplicated(&mut self, warning: Option<String>) -> Result<(), sqlx::Error> {
+        // The other warning that a server gives for months, in the language that most have: not a reason to stop.
+        let Some(said) = warning.filter(|said| !said.contains("must be vacuumed within")) else {
+            return Ok(());
+        };
+        let connection = self.connection.as_mut().expect("taken only by drop");
+        let asked = sqlx::query("SELECT current_setting('synchronous_standby_names') <> ''");
+        let was_open = std::mem::replace(&mut self.open, true);
+        let answer = timeout(PATIENCE, connection.fetch_one(asked)).await;
+        let row = self.answered(was_open, answer.unwrap_or_else(|_| Err(silence())))?;
+        if row.try_get(0)? {
+            return Err(sqlx::Error::Io(std::io::Error::other(format!(
+                "the commit came with a warning: {said}"
+            ))));
+        }
+        Ok(())
     }
 
     /// A transaction from here to `commit`; without that, the connection is dropped and the server rolls back.

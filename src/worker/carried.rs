@@ -40,6 +40,8 @@ pub(super) struct Carried {
     pub(super) life: u64,
     /// `Claimed` was not told yet.
     fresh: bool,
+    /// An attempt of an earlier stay in memory was cut off here: nobody knows what it did.
+    cut_off: bool,
     /// Attempts that ended and were not decided on.
     ended: Vec<Input>,
     mailbox: Mailbox,
@@ -97,8 +99,9 @@ pub(super) struct Wanted {
 }
 
 impl Carried {
-    /// A run as it was loaded.
-    pub(super) fn new(run: Run, definition: Arc<Definition>, seq: i32, instant: Instant) -> Self {
+    /// A run as it was loaded: `summary_seq` is the decision that the stored summary belongs to, which is an earlier one
+    /// when the worker before us died in between.
+    pub(super) fn new(run: Run, definition: Arc<Definition>, seq: i32, summary_seq: i32, instant: Instant) -> Self {
         let wants = engine::effects(&run, &definition);
         Self {
             run,
@@ -106,6 +109,7 @@ impl Carried {
             seq,
             life: 0,
             fresh: true,
+            cut_off: false,
             ended: Vec::new(),
             mailbox: Mailbox::new(0, Vec::new()),
             attempts: Vec::new(),
@@ -114,7 +118,7 @@ impl Carried {
             queued: false,
             alarm: None,
             summary_at: instant,
-            summary_stale: false,
+            summary_stale: summary_seq < seq,
             summary: None,
         }
     }
@@ -125,9 +129,19 @@ impl Carried {
         self.mailbox = Mailbox::new(moment, mail);
     }
 
+    /// It left memory while an attempt ran, and nobody took it over since: what follows is what follows a takeover.
+    pub(super) fn was_cut_off(&mut self) {
+        self.cut_off = true;
+    }
+
     /// The state, for rendering an attempt.
     pub(super) fn state(&self) -> (&Run, &Definition) {
         (&self.run, &self.definition)
+    }
+
+    /// The last sequence number that is known to be in the journal.
+    pub(super) fn seq(&self) -> i32 {
+        self.seq
     }
 
     /// No decision was ever appended.
@@ -195,6 +209,9 @@ impl Carried {
     pub(super) fn decide(&mut self, now: Now, nonce: i64) -> Option<Append> {
         debug_assert!(!self.is_unanswered(), "one unanswered append a run");
         let mut events = Vec::new();
+        if std::mem::take(&mut self.cut_off) {
+            self.advance(Input::TakenOver, now.at, &mut events);
+        }
         if std::mem::take(&mut self.fresh) {
             self.advance(Input::Claimed, now.at, &mut events);
         }
@@ -385,5 +402,69 @@ impl Carried {
 impl Running {
     fn is(&self, step: &StepName, attempt: u32) -> bool {
         self.attempt == attempt && self.step == *step
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::engine::Origin;
+    use uuid::Uuid;
+
+    /// A run whose only step sends a request that must not be repeated, at the head of its journal.
+    fn posting() -> Carried {
+        let body = json!({"steps": [{"name": "pay", "http": {"method": "POST", "url": "http://example.com/pay"}}]});
+        let origin = Origin {
+            run: Uuid::from_u128(1),
+            cluster: "c".into(),
+            namespace: "shop".to_owned(),
+            workflow: "order".to_owned(),
+            name: "order".to_owned(),
+            start_key: "uid/1/1".to_owned(),
+            revision: "1".to_owned(),
+            input: json!({}),
+            scheduled_at: None,
+        };
+        let definition = Arc::new(Definition::compile(&body).unwrap());
+        Carried::new(Run::new(Arc::new(origin)), definition, 0, 0, Instant::now())
+    }
+
+    fn now() -> Now {
+        Now {
+            at: "2026-11-21T10:00:00Z".parse().unwrap(),
+            instant: Instant::now(),
+            draining: false,
+        }
+    }
+
+    fn begun() -> Carried {
+        let mut carried = posting();
+        carried.decide(now(), 1).expect("the run starts");
+        assert_eq!(carried.mine(1), None);
+        carried
+    }
+
+    #[test]
+    fn an_attempt_that_was_not_begun_begins_after_a_load() {
+        let before = begun();
+        let mut again = Carried::new(before.run.clone(), Arc::clone(&before.definition), 1, 1, Instant::now());
+        assert_eq!(again.decide(now(), 2), None);
+        assert_eq!(again.to_start().len(), 1);
+    }
+
+    #[test]
+    fn an_attempt_that_was_cut_off_here_is_judged_as_after_a_takeover() {
+        let before = begun();
+        let mut again = Carried::new(before.run.clone(), Arc::clone(&before.definition), 1, 1, Instant::now());
+        again.was_cut_off();
+        let append = again.decide(now(), 2).expect("a decision");
+        assert!(
+            append.events.contains("TakenOver") && append.events.contains("Ambiguous"),
+            "{}",
+            append.events
+        );
+        assert!(again.to_start().is_empty());
     }
 }

@@ -32,6 +32,8 @@ const FRESH: Duration = Duration::from_secs(60);
 const FAILURE_FRESH: Duration = Duration::from_secs(1);
 /// A finding is sent again after so long, so that its time of check moves on.
 const REPORT_AGAIN: Duration = Duration::from_secs(300);
+/// The code of an error that says nothing about the Connection.
+const API_UNAVAILABLE: &str = "ApiUnavailable";
 /// A Connection that no step used for so long is neither checked nor remembered.
 const IN_USE: Duration = Duration::from_secs(900);
 
@@ -94,6 +96,24 @@ impl Connections {
     /// `SecretKeyMissing`, `SecretInvalid` or `ApiUnavailable`.
     pub(crate) async fn get(&self, namespace: &str, name: &str) -> Result<Arc<Connection>, StepError> {
         self.read(namespace, name, FRESH).await
+    }
+
+    /// Like [`get`](Self::get) for an attempt that ends at `deadline`: while the API server gives no answer it waits,
+    /// for the outage is not the step's failure and must not use up its attempts.
+    pub(crate) async fn get_by(
+        &self,
+        namespace: &str,
+        name: &str,
+        deadline: Instant,
+    ) -> Result<Arc<Connection>, StepError> {
+        loop {
+            match self.get(namespace, name).await {
+                Err(error) if error.code == API_UNAVAILABLE && Instant::now() + FAILURE_FRESH < deadline => {
+                    tokio::time::sleep(FAILURE_FRESH).await;
+                }
+                answer => return answer,
+            }
+        }
     }
 
     /// Like [`get`](Self::get) after the other side refused the credentials of `used`: read again, unless somebody
@@ -251,7 +271,7 @@ fn reason(code: &str) -> String {
 impl Problem {
     fn into_error(self) -> StepError {
         match self {
-            Self::Unavailable(message) => StepError::new(ErrorKind::Connect, "ApiUnavailable", message),
+            Self::Unavailable(message) => StepError::new(ErrorKind::Connect, API_UNAVAILABLE, message),
             Self::Wrong { code, message, .. } => StepError::new(ErrorKind::Connect, code, message),
         }
     }

@@ -64,6 +64,10 @@ const CLAIM_SHARE: usize = 8;
 /// A run that this release cannot carry is looked at again after this: its rows may have been repaired.
 const ASIDE_FOR: Duration = Duration::from_secs(60);
 
+/// How long it is remembered that an attempt was cut off: longer than a run is left alone. A run that has not come back
+/// by then belongs to somebody else, who took it over.
+const CUT_OFF_FOR: Duration = Duration::from_secs(600);
+
 /// How long after the drain's deadline unanswered appends are waited for.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
@@ -127,6 +131,9 @@ pub(super) struct Driver {
     failing: bool,
     /// Mine, and left alone until then. They take no slot, so that a few bad runs do not stop the good ones.
     aside: HashMap<Uuid, Instant>,
+    /// Runs that left memory while an attempt ran, at this place in their journal: its effect may have happened, so they
+    /// come back as after a takeover, unless somebody else has judged it since.
+    cut_off: HashMap<Uuid, (i32, Instant)>,
     /// Handing on until then.
     deadline: Option<Instant>,
     /// A part panicked.
@@ -153,6 +160,7 @@ impl Driver {
             backlog: false,
             failing: false,
             aside: HashMap::new(),
+            cut_off: HashMap::new(),
             deadline: None,
             broken: false,
         }
@@ -276,8 +284,8 @@ impl Driver {
         true
     }
 
-    /// A settler or a look that panicked leaves runs behind of which nothing is known: all memory goes, and comes back
-    /// through a load.
+    /// A settler or a look that panicked leaves runs behind of which nothing is known: all memory goes with this
+    /// registration, and its runs are taken over.
     fn settled(&mut self, settled: Result<Settled, JoinError>) {
         match settled {
             Ok(settled) => self.answered(settled),
@@ -293,8 +301,10 @@ impl Driver {
     }
 
     fn broke(&mut self, error: &JoinError) {
-        error!(%error, "a part of the worker panicked: this is a defect of ours; all runs are loaded again");
+        error!(%error, "a part of the worker panicked: this is a defect of ours; all runs are given up");
         self.broken = true;
+        // What its attempts did is not known: a rescuer judges them, as after a crash.
+        self.me.fence.cut();
     }
 
     fn answered(&mut self, settled: Settled) {
@@ -425,6 +435,7 @@ impl Driver {
         };
         self.look = false;
         self.aside.retain(|_, until| *until > now);
+        self.cut_off.retain(|_, (_, until)| *until > now);
         let look = Look {
             store: self.shared.store.clone(),
             me: Arc::clone(&self.me),
@@ -471,6 +482,10 @@ impl Driver {
             }
             self.shared.counters.loaded.add(1);
             arrival.carried.arrive(moment, arrival.mail);
+            let cut_off = self.cut_off.remove(&arrival.run);
+            if cut_off.is_some_and(|(seq, _)| seq == arrival.carried.seq()) {
+                arrival.carried.was_cut_off();
+            }
             enqueue(&mut self.ready, arrival.run, &mut arrival.carried);
             self.runs.insert(arrival.run, arrival.carried);
         }
@@ -483,7 +498,11 @@ impl Driver {
 
     fn leave(&mut self, run: Uuid) {
         if let Some(mut carried) = self.runs.remove(&run) {
-            self.shared.counters.attempts_aborted.add(carried.abort_all());
+            let aborted = carried.abort_all();
+            self.shared.counters.attempts_aborted.add(aborted);
+            if aborted > 0 {
+                self.cut_off.insert(run, (carried.seq(), Instant::now() + CUT_OFF_FOR));
+            }
         }
     }
 

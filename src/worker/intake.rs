@@ -169,7 +169,7 @@ fn rebuild(loaded: Loaded, definition: &Arc<Definition>, instant: Instant) -> Re
     for event in loaded.tail.iter().flat_map(|decision| &decision.events) {
         engine::apply(&mut run, event);
     }
-    let carried = Carried::new(run, Arc::clone(definition), loaded.seq, instant);
+    let carried = Carried::new(run, Arc::clone(definition), loaded.seq, loaded.summary_seq, instant);
     Ok(Arrival {
         run: loaded.run,
         carried,

@@ -99,7 +99,7 @@ impl Fence {
     }
 
     /// Puts it down for good.
-    fn cut(&self) {
+    pub(super) fn cut(&self) {
         self.until.store(0, Ordering::SeqCst);
     }
 

@@ -86,8 +86,19 @@ impl Worker {
     /// A worker on this store that performs with these actions.
     pub fn new(store: Store, actions: Actions, options: WorkerOptions) -> Self {
         let (tell, told) = mpsc::channel(SWEEPS_AHEAD);
-        let shared = Shared { store, actions, options, counters: Arc::default(), moment: Moment::default() };
-        Self { shared: Arc::new(shared), say: watch::Sender::new(None), tell, told }
+        let shared = Shared {
+            store,
+            actions,
+            options,
+            counters: Arc::default(),
+            moment: Moment::default(),
+        };
+        Self {
+            shared: Arc::new(shared),
+            say: watch::Sender::new(None),
+            tell,
+            told,
+        }
     }
 
     /// What it has done; readable at any time.
@@ -106,18 +117,34 @@ impl Worker {
     /// # Errors
     /// [`Error`]: it never carried anything. An outage later on is waited out.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
-        let Self { shared, say, tell: _tell, told } = self;
+        let Self {
+            shared,
+            say,
+            tell: _tell,
+            told,
+        } = self;
         let options = &shared.options;
-        let heartbeat =
-            Heartbeat::start(&shared.store, options.lease, options.session.clone(), Arc::clone(&shared.counters), say)
-                .map_err(Error::Heartbeat)?;
-        let mut signals = Signals { work: shared.store.listen(Bell::Work), told, shutdown };
+        let heartbeat = Heartbeat::start(
+            &shared.store,
+            options.lease,
+            options.session.clone(),
+            Arc::clone(&shared.counters),
+            say,
+        )
+        .map_err(Error::Heartbeat)?;
+        let mut signals = Signals {
+            work: shared.store.listen(Bell::Work),
+            told,
+            shutdown,
+        };
         let mut standing = heartbeat.standing();
         while let Some(me) = registered(&mut standing, &signals.shutdown).await {
             let (mut changes, worker) = (standing.clone(), me.worker);
             let fenced = async move {
                 // An error means that the heartbeat has ended, and with it the lease.
-                let _ = changes.wait_for(|now| now.as_ref().is_none_or(|now| now.worker != worker)).await;
+                let _ = changes
+                    .wait_for(|now| now.as_ref().is_none_or(|now| now.worker != worker))
+                    .await;
             };
             match Driver::new(Arc::clone(&shared), me).run(&mut signals, fenced).await {
                 Ending::Dropped => {}

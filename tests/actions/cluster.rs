@@ -1,6 +1,7 @@
 //! Connections read from an API server: which requests are made, rotation, and outages.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use everstep::engine::{ErrorKind, HttpRequest, HttpTarget, Outcome, Request};
 use everstep::worker::action::Actions;
@@ -49,6 +50,10 @@ fn source(server: &Server) -> Source {
 }
 
 async fn get(actions: &Actions, connection: &str) -> Outcome {
+    get_within(actions, connection, DEADLINE).await
+}
+
+async fn get_within(actions: &Actions, connection: &str, timeout: Duration) -> Outcome {
     let request = HttpRequest {
         target: HttpTarget::Connection {
             name: connection.to_owned(),
@@ -62,7 +67,7 @@ async fn get(actions: &Actions, connection: &str) -> Outcome {
         repeatable: true,
     };
     actions
-        .perform(&attempt("shop", DEADLINE), Request::Http(request))
+        .perform(&attempt("shop", timeout), Request::Http(request))
         .await
 }
 
@@ -137,7 +142,24 @@ async fn missing_connection_and_absent_api_server_are_connect_errors() {
     );
     *token.lock().unwrap() = None;
     assert_eq!(
-        failed(&get(&actions, "api").await),
+        failed(&get_within(&actions, "api", Duration::from_millis(500)).await),
         (ErrorKind::Connect, "ApiUnavailable")
     );
+}
+
+#[tokio::test]
+async fn first_use_of_a_connection_waits_until_the_api_server_is_back() {
+    let api = Server::start(|_| Reply::Keep(answer("200 OK", "", ""))).await;
+    let token: Token = Arc::default();
+    let cluster = api_server(api.port, Arc::clone(&token)).await;
+    let (actions, _findings) = actions(source(&cluster), EgressPolicy::open());
+    let back = async {
+        eventually("a read that fails", || async {
+            cluster.seen(|seen| !seen.requests.is_empty())
+        })
+        .await;
+        *token.lock().unwrap() = Some("one".to_owned());
+    };
+    let (outcome, ()) = tokio::join!(get(&actions, "api"), back);
+    assert_eq!(outcome.unwrap()["status"], 200, "one attempt, however long the outage");
 }

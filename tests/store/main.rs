@@ -5,9 +5,13 @@
 mod appending;
 mod connecting;
 mod controlling;
+mod durability;
+mod pgbouncer;
+mod pooled;
 #[path = "../support/postgres.rs"]
 #[allow(dead_code, reason = "shared by test binaries that each use a part")]
 mod postgres;
+mod retrying;
 mod rig;
 mod sweeping;
 mod working;

@@ -1,7 +1,8 @@
 //! A store on a database of its own, and short words for what tests say often.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use everstep::dev::postgres::Postgres;
 use everstep::engine::{Phase, Summary};
 use everstep::store::{
     Append, DeletionPolicy, Loaded, Migrations, Options, Retention, Start, Store, Submission, Submitted, Then, Told,
@@ -43,7 +44,51 @@ pub(crate) async fn rig() -> Rig {
     }
 }
 
+/// A store on a server of its own, which ends when dropped.
+pub(crate) async fn private(settings: &[(&str, &str)]) -> (Postgres, Rig) {
+    let settings = settings
+        .iter()
+        .map(|&(name, value)| (name.to_owned(), value.to_owned()));
+    let options = everstep::dev::postgres::Options {
+        settings: settings.collect(),
+        ..Default::default()
+    };
+    let start = move || {
+        let server = Postgres::start(options).unwrap();
+        server.create_database("engine").unwrap();
+        server
+    };
+    let server = tokio::task::spawn_blocking(start).await.unwrap();
+    let url = server.url("engine");
+    let store = Store::connect(&self::options(&url)).await.unwrap();
+    store.migrate(Migrations::Auto).await.unwrap();
+    store.adopt_cluster("cluster-1", "default").await.unwrap();
+    let sql = PgConnection::connect(&url).await.unwrap();
+    (server, Rig { store, url, sql })
+}
+
 impl Rig {
+    /// Waits until a session of this database, other than this one, waits as `wait` says (a condition on
+    /// `pg_stat_activity`); answers its process and when its statement began.
+    pub(crate) async fn waiting(&mut self, wait: &str) -> (i32, String) {
+        let until = Instant::now() + Duration::from_secs(20);
+        loop {
+            let sessions = format!(
+                "SELECT pid, query_start::text FROM pg_stat_activity
+                 WHERE datname = current_database() AND pid <> pg_backend_pid() AND state = 'active' AND {wait}"
+            );
+            let found: Option<(i32, String)> = sqlx::query_as(AssertSqlSafe(sessions))
+                .fetch_optional(&mut self.sql)
+                .await
+                .unwrap();
+            if let Some(found) = found {
+                return found;
+            }
+            assert!(Instant::now() < until, "nobody waits: {wait}");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
     /// One value.
     pub(crate) async fn one<T>(&mut self, sql: &str) -> T
     where

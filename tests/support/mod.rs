@@ -10,3 +10,4 @@ pub(crate) mod controlplane;
 pub(crate) mod pgproxy;
 pub(crate) mod postgres;
 pub(crate) mod process;
+pub(crate) mod system;

@@ -105,7 +105,8 @@ async fn submit(shared: &Shared, key: &Key, seen: &Seen, intent: &Intent) -> Res
         return Ok(Answer::Stale);
     }
     if submitted.started {
-        tracing::info!(workflow = %key, uid = seen.uid, run = ?submitted.run, revision = intent.revision, "run started");
+        let run = submitted.run.map(|run| run.to_string());
+        tracing::info!(workflow = %key, uid = seen.uid, run, revision = intent.revision, "run started");
         return Ok(Answer::JustStarted);
     }
     facts(shared, key, &seen.uid, Some(intent)).await.map(Answer::facts)

@@ -19,8 +19,8 @@ use std::{collections::HashMap, time::Duration};
 use serde_json::{Map, Value};
 
 pub(super) use action::{Action, Fail, Http, Sql};
-pub(super) use limits::{VALUE_BYTES, VALUE_DEPTH, is_shallow, json_bytes};
 pub use duration::parse as parse_duration;
+pub(super) use limits::{VALUE_BYTES, VALUE_DEPTH, is_shallow, json_bytes};
 pub use reader::Violation;
 pub(super) use step::Step;
 

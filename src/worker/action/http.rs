@@ -107,7 +107,7 @@ impl Http {
                 return self.exchange(attempt, request, &target, None, deadline, written).await;
             }
         };
-        let connection = self.connections.get(&attempt.namespace, name).await?;
+        let connection = self.connections.get_by(&attempt.namespace, name, deadline).await?;
         let outcome = self
             .on_connection(attempt, request, &connection, path, deadline, written)
             .await;

@@ -77,7 +77,10 @@ impl Sql {
     }
 
     async fn attempt(&self, attempt: &Attempt, request: &SqlRequest, deadline: Instant) -> Result<Done, StepError> {
-        let connection = self.connections.get(&attempt.namespace, &request.connection).await?;
+        let connection = self
+            .connections
+            .get_by(&attempt.namespace, &request.connection, deadline)
+            .await?;
         match self.on_connection(attempt, request, &connection, deadline).await {
             Err(error) if error.code.starts_with("28") => {
                 // The credentials may have been rotated: once more with what the Secret says now.

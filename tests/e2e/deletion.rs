@@ -1,0 +1,141 @@
+//! Objects that go away, and rows that do.
+
+use std::time::{Duration, Instant};
+
+use crate::support::system::{DEADLINE, System, workflow};
+
+const LONG: &str = "{steps: [{name: nap, sleep: {for: 1h}}]}";
+
+#[tokio::test]
+async fn run_of_a_deleted_object_is_cancelled_once() {
+    let system = System::new("deleted").await;
+    let _all = system.start("all", &[("--orphan-period", "1s")]).await;
+    system.apply(&(workflow("gone", LONG) + &workflow("stays", LONG))).await;
+    for name in ["gone", "stays"] {
+        system
+            .until(name, "asleep", |it| it["status"]["run"]["phase"] == "Sleeping")
+            .await;
+    }
+    let deleted = Instant::now();
+    system.kubectl(&["delete", "ewf", "gone", "--wait=false"]).await;
+    cancelled(&system, "gone").await;
+    assert!(
+        deleted.elapsed() < Duration::from_secs(10),
+        "a Delete event needs no two passes: {:?}",
+        deleted.elapsed()
+    );
+
+    passes_more(&system).await;
+    assert_eq!(audited(&system).await, 1);
+    assert_eq!(live(&system).await, 1, "the other goes on");
+}
+
+#[tokio::test]
+async fn run_of_an_object_that_was_deleted_behind_our_back_is_cancelled_within_two_passes() {
+    let system = System::new("unseen").await;
+    let _worker = system.spawn("worker", &[]);
+    let flags = [("--orphan-period", "2s")];
+    let controller = system.start("controller", &flags).await;
+    system.apply(&(workflow("gone", LONG) + &workflow("stays", LONG))).await;
+    for name in ["gone", "stays"] {
+        system
+            .until(name, "asleep", |it| it["status"]["run"]["phase"] == "Sleeping")
+            .await;
+    }
+    controller.kill().await;
+    system.kubectl(&["delete", "ewf", "gone"]).await;
+    assert_eq!(live(&system).await, 2);
+
+    let _controller = system.start("controller", &flags).await;
+    let back = Instant::now();
+    cancelled(&system, "gone").await;
+    // Two passes, and a third of the period for what a busy machine makes of it.
+    assert!(back.elapsed() < Duration::from_secs(7), "{:?}", back.elapsed());
+    assert_eq!(audited(&system).await, 1);
+    assert_eq!(live(&system).await, 1, "the other goes on");
+}
+
+#[tokio::test]
+async fn object_whose_run_vanished_gets_it_again_under_the_same_key() {
+    let system = System::new("vanished").await;
+    let _all = system.start("all", &[("--resync", "1s")]).await;
+    system
+        .apply(&workflow("again", "{steps: [{name: nap, sleep: {for: 3s}}]}"))
+        .await;
+    let before = system
+        .until("again", "asleep", |it| it["status"]["run"]["phase"] == "Sleeping")
+        .await;
+    let keys = keys(&system).await;
+    let delete =
+        "WITH a AS (DELETE FROM everstep.active), t AS (DELETE FROM everstep.timers) DELETE FROM everstep.runs";
+    sqlx::query(delete).execute(&mut system.sql().await).await.unwrap();
+    let until = Instant::now() + DEADLINE;
+    while system.count("SELECT count(*) FROM everstep.runs").await == 0 {
+        assert!(Instant::now() < until, "the run did not come back");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let after = system.finished("again").await;
+    assert_eq!(
+        after["status"]["run"]["id"], before["status"]["run"]["id"],
+        "and under the same run id"
+    );
+    assert_eq!(after["status"]["run"]["phase"], "Succeeded");
+    assert_eq!(self::keys(&system).await, keys);
+}
+
+#[tokio::test]
+async fn object_deleted_and_created_again_runs_again() {
+    let system = System::new("reborn").await;
+    let _all = system.start("all", &[("--orphan-period", "1s")]).await;
+    for _ in 0..2 {
+        system
+            .apply(&workflow("phoenix", "{steps: [{name: a, set: {}}]}"))
+            .await;
+        system.finished("phoenix").await;
+        system.kubectl(&["delete", "ewf", "phoenix"]).await;
+    }
+    assert_eq!(
+        system
+            .count("SELECT count(*) FROM everstep.runs WHERE phase = 'Succeeded'")
+            .await,
+        2
+    );
+}
+
+async fn keys(system: &System) -> Vec<String> {
+    let select = "SELECT start_key FROM everstep.starts ORDER BY start_key";
+    sqlx::query_scalar(select)
+        .fetch_all(&mut system.sql().await)
+        .await
+        .unwrap()
+}
+
+async fn cancelled(system: &System, name: &str) {
+    let count = format!("SELECT count(*) FROM everstep.runs WHERE workflow = '{name}' AND phase = 'Cancelled'");
+    let until = Instant::now() + DEADLINE;
+    while system.count(&count).await != 1 {
+        assert!(Instant::now() < until, "{name} was not cancelled");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Waits until the orphan pass has been there twice more: it leaves no trace, so this is a time, three periods long.
+async fn passes_more(system: &System) {
+    let until = Instant::now() + Duration::from_secs(3);
+    while Instant::now() < until {
+        assert!(audited(system).await <= 1, "cancelled twice");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn audited(system: &System) -> i64 {
+    system
+        .count("SELECT count(*) FROM everstep.audit WHERE operation = 'orphan'")
+        .await
+}
+
+async fn live(system: &System) -> i64 {
+    system
+        .count("SELECT count(*) FROM everstep.runs WHERE finished_at IS NULL")
+        .await
+}

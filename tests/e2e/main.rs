@@ -1,0 +1,12 @@
+//! The product as its users meet it: `kubectl` against a real API server, real PostgreSQL, real processes.
+
+#![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
+
+mod change;
+mod deletion;
+mod invalid;
+mod outcomes;
+mod runs;
+#[path = "../support/mod.rs"]
+mod support;
+mod target;

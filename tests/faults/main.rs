@@ -1,0 +1,26 @@
+//! What must hold when processes, the API server and PostgreSQL die in the middle of something: with real ones of each,
+//! and real signals.
+//!
+//! | file | what happens |
+//! |---|---|
+//! | `kills` | SIGKILLs of workers and controllers, at random, for as long as there are runs |
+//! | `takeover` | one worker dies, stalls or is stopped; another one goes on |
+//! | `outages` | the API server or PostgreSQL is away |
+//! | `replicas` | two controllers, neither of which leads |
+//! | `vanished` | objects that are gone, and objects that only seem to be |
+//!
+//! What the runs are is in `workload`, what must be true of them afterwards in `history`.
+
+#![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
+
+mod history;
+mod kills;
+mod outages;
+mod replicas;
+mod seed;
+#[path = "../support/mod.rs"]
+mod support;
+mod takeover;
+mod vanished;
+mod workload;
+mod world;

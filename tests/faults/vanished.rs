@@ -1,0 +1,142 @@
+//! Objects that are gone take their runs with them; objects that only seem to be gone do not.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::support::controlplane::{self, ControlPlane};
+use super::support::postgres;
+use super::support::system::{Process, install_crds, migrate};
+use super::workload::workflow;
+use super::world::{DEADLINE, World, eventually};
+
+/// Live runs whose objects vanish at once.
+const MANY: usize = 500;
+/// Between two passes.
+const PERIOD: Duration = Duration::from_secs(1);
+const FLAGS: &[(&str, &str)] = &[("--orphan-period", "1s"), ("--resync", "20s")];
+const CANCELS: &str = "SELECT count(*) FROM everstep.inbox WHERE kind = 'Cancel'";
+const LIVE: &str = "SELECT count(*) FROM everstep.runs WHERE finished_at IS NULL";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn brake_holds_when_all_objects_vanish_while_the_controller_is_down() {
+    let world = World::new("vanished", Duration::ZERO).await;
+    let mut controller = world.system.start("controller", FLAGS).await;
+    let worker = world.system.start("worker", FLAGS).await;
+    world.create((0..MANY).map(sleeper)).await;
+    eventually("all sleep", DEADLINE, async || asleep(&world).await == MANY as i64).await;
+
+    // One of them: it is really gone.
+    controller.stop().await;
+    world.system.kubectl(&["delete", "workflow", "sleeper-7"]).await;
+    controller = world.system.start("controller", FLAGS).await;
+    let back = Instant::now();
+    let cancelled = "SELECT count(*) FROM everstep.runs WHERE workflow = 'sleeper-7' AND phase = 'Cancelled'";
+    eventually("it is cancelled", DEADLINE, async || {
+        world.system.count(cancelled).await == 1
+    })
+    .await;
+    let took = back.elapsed();
+    eprintln!("vanished: cancelled {took:?} after the controller's return, with a pass each {PERIOD:?}");
+    // Two passes at least a period apart, the second of which may just have missed the first period's end.
+    assert!(took <= PERIOD * 3 + Duration::from_secs(1), "{took:?}");
+    assert_eq!(world.system.count(LIVE).await, MANY as i64 - 1, "and nothing else");
+
+    // All others: that cannot be meant.
+    controller.stop().await;
+    world.delete_all().await;
+    controller = world.system.start("controller", FLAGS).await;
+    says_that_the_brake_holds(&mut controller).await;
+    passes(&mut controller, 4).await;
+    assert_eq!(world.system.count(LIVE).await, MANY as i64 - 1, "nothing was cancelled");
+    assert_eq!(world.system.count(CANCELS).await, 1, "nothing will be");
+
+    // Nor by another one that has seen nothing.
+    controller.stop().await;
+    controller = world.system.start("controller", FLAGS).await;
+    says_that_the_brake_holds(&mut controller).await;
+    assert_eq!(world.system.count(CANCELS).await, 1);
+    controller.stop().await;
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_cancelled_when_the_crds_go_or_the_api_server_is_another_one() {
+    let plane = ControlPlane::start().await.unwrap();
+    install_crds(&plane).await;
+    let mut world = World::on(&plane, "crds", postgres::database(migrate).await, Duration::ZERO).await;
+    let mut controller = world.system.start("controller", FLAGS).await;
+    let worker = world.system.start("worker", FLAGS).await;
+    world.create((0..MANY).map(sleeper)).await;
+    eventually("all sleep", DEADLINE, async || asleep(&world).await == MANY as i64).await;
+
+    // Another API server, which has the CRDs and no objects.
+    let theirs = std::mem::replace(&mut world.system.kubeconfig, controlplane::shared().await.kubeconfig());
+    drop(super::support::system::System::new("crds-elsewhere").await);
+    for role in ["controller", "worker", "all"] {
+        let mut stray = world.system.spawn(role, FLAGS);
+        let status = stray.ended().await;
+        assert_eq!(status.code(), Some(3), "{role}: {}", stray.errors());
+    }
+    world.system.kubeconfig = theirs;
+    untouched(&world).await;
+
+    // The CRDs go under its eyes, and with them every object: Delete events, all of them.
+    plane
+        .kubectl(&["delete", "crd", "workflows.everstep.dev", "connections.everstep.dev"])
+        .await
+        .unwrap();
+    tokio::time::sleep(PERIOD * 3).await;
+    untouched(&world).await;
+    // They come back, empty.
+    install_crds(&plane).await;
+    tokio::time::sleep(PERIOD * 4).await;
+    untouched(&world).await;
+    assert!(controller.is_running());
+
+    // One that was not there, and sees an empty LIST only.
+    controller.stop().await;
+    controller = world.system.start("controller", FLAGS).await;
+    says_that_the_brake_holds(&mut controller).await;
+    passes(&mut controller, 3).await;
+    untouched(&world).await;
+    controller.stop().await;
+    worker.stop().await;
+}
+
+async fn untouched(world: &World) {
+    assert_eq!(world.system.count(LIVE).await, MANY as i64, "all runs live");
+    assert_eq!(world.system.count(CANCELS).await, 0, "none is to be cancelled");
+}
+
+fn sleeper(number: usize) -> Value {
+    let spec = json!({"steps": [{"name": "rest", "sleep": {"for": "1h"}}]});
+    workflow(&format!("sleeper-{number}"), spec)
+}
+
+async fn asleep(world: &World) -> i64 {
+    world
+        .system
+        .count("SELECT count(*) FROM everstep.runs WHERE phase = 'Sleeping'")
+        .await
+}
+
+fn is_brake(line: &Value) -> bool {
+    line["level"] == "ERROR"
+        && line["message"]
+            .as_str()
+            .is_some_and(|text| text.contains("the orphan brake holds"))
+}
+
+async fn says_that_the_brake_holds(controller: &mut Process) {
+    controller.logged("the brake", is_brake).await;
+}
+
+/// Waits for so many passes that the brake stops.
+async fn passes(controller: &mut Process, count: usize) {
+    let before = controller.logs().iter().filter(|line| is_brake(line)).count();
+    eventually("more passes", DEADLINE, async || {
+        controller.logs().iter().filter(|line| is_brake(line)).count() >= before + count
+    })
+    .await;
+}
