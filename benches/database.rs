@@ -180,6 +180,34 @@ impl Database {
         })
     }
 
+    /// Counts statements from now on.
+    pub(crate) async fn forget_statements(&mut self) -> Result<(), Failure> {
+        sqlx::raw_sql("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+            .execute(&mut self.connection)
+            .await?;
+        sqlx::raw_sql("SELECT pg_stat_statements_reset()")
+            .execute(&mut self.connection)
+            .await?;
+        Ok(())
+    }
+
+    /// The statements that took the most time since, one a line.
+    pub(crate) async fn costliest(&mut self) -> Result<Vec<String>, Failure> {
+        let rows = sqlx::query(
+            "SELECT format('%s calls, %s ms each, %s ms of it planning, %s buffers, %s rows: %s',
+                      calls, round((mean_plan_time + mean_exec_time)::numeric, 3), round(mean_plan_time::numeric, 3),
+                      (shared_blks_hit + shared_blks_read) / calls, rows / calls,
+                      left(regexp_replace(trim(query), '\\s+', ' ', 'g'), 60)) AS line
+             FROM pg_stat_statements
+             WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+             ORDER BY total_plan_time + total_exec_time DESC
+             LIMIT 10",
+        )
+        .fetch_all(&mut self.connection)
+        .await?;
+        rows.iter().map(|row| Ok(row.try_get("line")?)).collect()
+    }
+
     async fn one(&mut self, statement: &'static str) -> Result<PgRow, Failure> {
         Ok(sqlx::query(statement).fetch_one(&mut self.connection).await?)
     }

@@ -70,7 +70,7 @@ fn measure(asked: &Measure) -> Result<(), Failure> {
         "starting a private PostgreSQL, flush: {}",
         asked.flush.as_str()
     ));
-    let mut server = server::start(asked.flush)?;
+    let mut server = server::start(asked)?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let rows = runtime.block_on(async {
         let shutdown = everstep::shutdown::on_signal()?;

@@ -63,6 +63,9 @@ pub(crate) struct Measure {
     /// Measure so often and answer the measurement with the median figure
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=99))]
     pub(crate) repeat: u32,
+    /// Say which statements cost the most, by pg_stat_statements; this takes some of the speed
+    #[arg(long)]
+    pub(crate) statements: bool,
     /// Where to write the figures as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,

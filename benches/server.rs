@@ -4,7 +4,10 @@ use std::{ffi::OsString, path::PathBuf, process::Command};
 
 use everstep::dev::postgres::{Options, Postgres};
 
-use crate::{Failure, options::Flush};
+use crate::{
+    Failure,
+    options::{Flush, Measure},
+};
 
 const SHIM: &str = include_str!("flush.c");
 
@@ -25,7 +28,8 @@ impl Server {
 }
 
 /// Starts the server.
-pub(crate) fn start(flush: Flush) -> Result<Server, Failure> {
+pub(crate) fn start(asked: &Measure) -> Result<Server, Failure> {
+    let flush = asked.flush;
     let shim = match flush {
         Flush::Millisecond => Some(build_shim()?),
         Flush::None | Flush::Disk => None,
@@ -42,7 +46,7 @@ pub(crate) fn start(flush: Flush) -> Result<Server, Failure> {
         ]
     });
     let postgres = Postgres::start(Options {
-        settings: settings(),
+        settings: settings(asked.statements),
         environment,
         parent,
     })?;
@@ -54,8 +58,8 @@ pub(crate) fn start(flush: Flush) -> Result<Server, Failure> {
 }
 
 /// What a server of this size is set to; durability as it comes: `fsync`, `synchronous_commit` and `full_page_writes` on.
-fn settings() -> Vec<(String, String)> {
-    let settings = [
+fn settings(statements: bool) -> Vec<(String, String)> {
+    let mut settings = vec![
         ("shared_buffers", "512MB"),
         // No checkpoint falls into a measurement, and WAL segments are recycled once the first ones exist.
         ("min_wal_size", "4GB"),
@@ -63,9 +67,16 @@ fn settings() -> Vec<(String, String)> {
         ("checkpoint_timeout", "30min"),
         ("max_connections", "100"),
     ];
+    if statements {
+        settings.extend([
+            ("shared_preload_libraries", "pg_stat_statements"),
+            ("pg_stat_statements.track_planning", "on"),
+        ]);
+    }
     settings
+        .into_iter()
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .to_vec()
+        .collect()
 }
 
 fn memory() -> Result<PathBuf, Failure> {

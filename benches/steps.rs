@@ -44,6 +44,11 @@ pub(crate) async fn measure(server: &mut Server, asked: &Measure, in_flight: u32
         settled.steps_per_second(),
         settled.batch()
     ));
+    if asked.statements {
+        for line in database.costliest().await? {
+            say(line);
+        }
+    }
     let yardstick = yardstick::measure(server, &mut database, batch, asked.duration()).await?;
     database.drop(server).await?;
     Ok(Row {
@@ -72,6 +77,9 @@ async fn settle(database: &mut Database, asked: &Measure, in_flight: u32) -> Res
             "{in_flight} in flight: about {speed:.0} steps/s; measuring with a backlog of {wanted} runs"
         ));
         database.seed(asked.steps, wanted.saturating_sub(there)).await?;
+        if asked.statements {
+            database.forget_statements().await?;
+        }
         let mut worker = Worker::start(&database.url, in_flight)?;
         let window = measured(database, &mut worker, WARM_UP, asked.duration()).await?;
         let left = database.backlog().await?;
