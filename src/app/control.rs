@@ -1,15 +1,15 @@
 //! The controller's side of a service: the API server's client, who we are there, the reconciles and their sweeps.
 
-use std::{fs, time::Duration};
+use std::{fs, sync::Arc, time::Duration};
 
 use kube::{Client, Config};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::Failure;
+use super::{Failure, figures::Gather};
 use crate::{
     cli,
-    controller::{self, Controller},
+    controller::{self, Controller, Notice},
     http::Readiness,
     maintenance::{orphans, retention},
     store::{Refusal, Store},
@@ -41,6 +41,7 @@ pub(super) async fn control(
     client: Client,
     options: &cli::Service,
     readiness: &Readiness,
+    gather: &Gather,
     shutdown: &CancellationToken,
 ) -> Result<(), Failure> {
     let (deleted, deletions) = mpsc::channel(DELETED);
@@ -64,7 +65,13 @@ pub(super) async fn control(
         sight: Box::new(controller.sight()),
         deleted: deletions,
         actor: format!("controller {}", instance()),
+        tell: {
+            let tell = controller.teller();
+            Box::new(move |news| tell(notice(news)))
+        },
+        counters: Arc::default(),
     };
+    gather.controller(controller.clone(), Arc::clone(&orphans.counters));
     readiness.ready("controller");
     // The sweeps end with the reconciles, however those end.
     let ended = shutdown.child_token();
@@ -73,8 +80,11 @@ pub(super) async fn control(
         ended.cancel();
         result
     };
-    let (result, (), ()) =
-        tokio::join!(reconciling, orphans::run(orphans, ended.clone()), retention::run(store.clone(), ended.clone()));
+    let (result, (), ()) = tokio::join!(
+        reconciling,
+        orphans::run(orphans, ended.clone()),
+        retention::run(store.clone(), ended.clone())
+    );
     result.map_err(|error| match error {
         controller::Error::Store(error) => match &*error {
             crate::store::Error::Refused(refusal) => Failure::Refused(refusal.clone()),
@@ -84,13 +94,37 @@ pub(super) async fn control(
     })
 }
 
+/// What the orphan pass found, in the controller's words: the two do not know each other.
+fn notice(news: orphans::News) -> Notice {
+    match news {
+        orphans::News::Cancelled {
+            namespace,
+            name,
+            uid,
+            runs,
+        } => Notice::OrphanCancelled {
+            namespace,
+            name,
+            uid,
+            runs,
+        },
+        orphans::News::BrakeHolds { since, runs, live } => Notice::BrakeHolds { since, runs, live },
+        orphans::News::BrakeReleased { since } => Notice::BrakeReleased { since },
+    }
+}
+
 /// A worker performs nothing for another cluster's database: its Secrets and step keys would be the wrong ones.
 /// Waits while the API server is away.
 pub(super) async fn same_cluster(client: &Client, theirs: &str, shutdown: &CancellationToken) -> Result<(), Failure> {
     loop {
         match controller::cluster_id(client).await {
             Ok(mine) if mine == theirs => return Ok(()),
-            Ok(mine) => return Err(Failure::Refused(Refusal::OtherCluster { mine, theirs: theirs.to_owned() })),
+            Ok(mine) => {
+                return Err(Failure::Refused(Refusal::OtherCluster {
+                    mine,
+                    theirs: theirs.to_owned(),
+                }));
+            }
             Err(error) => tracing::warn!(%error, "the worker does not know its cluster yet; trying again"),
         }
         tokio::select! {
@@ -108,11 +142,18 @@ pub(super) fn namespaces(options: &cli::Service) -> Option<Vec<String>> {
 /// This process, for Events, audit and the list of workers: host name (the pod's name) and process id.
 pub(super) fn instance() -> String {
     let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
-    format!("{}/{}", host.unwrap_or_else(|| "localhost".to_owned()), std::process::id())
+    format!(
+        "{}/{}",
+        host.unwrap_or_else(|| "localhost".to_owned()),
+        std::process::id()
+    )
 }
 
 /// Names this install: the operator's namespace; `default` outside a cluster.
 fn install() -> String {
     let namespace = fs::read_to_string(NAMESPACE_FILE).map(|text| text.trim().to_owned());
-    namespace.ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "default".to_owned())
+    namespace
+        .ok()
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "default".to_owned())
 }

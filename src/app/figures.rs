@@ -1,14 +1,19 @@
 //! Gathers the figures of a scrape from the parts that a process has.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
 use tokio::time::timeout;
 
 use crate::{
-    metrics::{Figures, Metrics, StoreFigures, WorkerFigures},
+    controller::Controller,
+    maintenance::orphans,
+    metrics::{ControllerFigures, Figures, Metrics, StoreFigures, WorkerFigures},
     store::{Error, Store},
     worker::Counters,
 };
@@ -21,11 +26,17 @@ pub(super) struct Gather {
     metrics: Metrics,
     store: OnceLock<Store>,
     worker: OnceLock<Arc<Counters>>,
+    controller: OnceLock<(Controller, Arc<orphans::Counters>)>,
 }
 
 impl Gather {
     pub(super) fn new(metrics: Metrics) -> Self {
-        Self { metrics, store: OnceLock::new(), worker: OnceLock::new() }
+        Self {
+            metrics,
+            store: OnceLock::new(),
+            worker: OnceLock::new(),
+            controller: OnceLock::new(),
+        }
     }
 
     pub(super) fn store(&self, store: Store) {
@@ -37,11 +48,19 @@ impl Gather {
         self.worker.get_or_init(|| counters);
     }
 
+    pub(super) fn controller(&self, controller: Controller, orphans: Arc<orphans::Counters>) {
+        self.controller.get_or_init(|| (controller, orphans));
+    }
+
     /// The metrics in Prometheus' text format.
     pub(super) async fn scrape(&self) -> String {
         let figures = Figures {
             store: self.store_figures().await,
             worker: self.worker.get().map(|counters| worker_figures(counters)),
+            controller: self
+                .controller
+                .get()
+                .map(|(controller, orphans)| controller_figures(controller, orphans)),
         };
         self.metrics.render(&figures)
     }
@@ -60,8 +79,16 @@ impl Gather {
 }
 
 async fn ask(store: &Store) -> Result<StoreFigures, Error> {
-    let runs = store.phase_counts().await?.into_iter().map(|count| (count.phase.as_str().to_owned(), count.runs)).collect();
-    Ok(StoreFigures { runs, ready_oldest: store.ready_oldest().await? })
+    let runs = store
+        .phase_counts()
+        .await?
+        .into_iter()
+        .map(|count| (count.phase.as_str().to_owned(), count.runs))
+        .collect();
+    Ok(StoreFigures {
+        runs,
+        ready_oldest: store.ready_oldest().await?,
+    })
 }
 
 fn worker_figures(counters: &Counters) -> WorkerFigures {
@@ -74,5 +101,27 @@ fn worker_figures(counters: &Counters) -> WorkerFigures {
         append_conflicts: counters.lost.get(),
         finished: counters.finished.get(),
         fenced: counters.registrations.get().saturating_sub(1),
+    }
+}
+
+fn controller_figures(controller: &Controller, orphans: &orphans::Counters) -> ControllerFigures {
+    let of = |counter: &AtomicU64| counter.load(Relaxed);
+    let counters = controller.counters();
+    ControllerFigures {
+        statuses_written: of(&counters.statuses_written),
+        statuses_outdated: of(&counters.statuses_outdated),
+        statuses_failed: of(&counters.statuses_failed),
+        events_written: of(&counters.events_written),
+        events_lost: of(&counters.events_lost),
+        reconciled: of(&counters.reconciled),
+        reconciles_by_outage: of(&counters.failed_by_outage),
+        reconciles_by_object: of(&counters.failed_by_object),
+        projection_lag: controller.projection_lag(),
+        orphans_suspected: of(&orphans.suspected),
+        orphans_returned: of(&orphans.returned),
+        orphans_cancelled: of(&orphans.cancelled),
+        orphan_passes: of(&orphans.passes),
+        orphan_passes_given_up: of(&orphans.given_up),
+        orphan_brake: orphans.brake.load(Relaxed),
     }
 }

@@ -95,7 +95,7 @@ async fn work(
         if !roles.controller {
             return pending().await;
         }
-        let result = control::control(&store, client.clone(), options, readiness, &stop).await;
+        let result = control::control(&store, client.clone(), options, readiness, gather, &stop).await;
         stop.cancel();
         result
     };

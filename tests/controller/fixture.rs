@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use everstep::controller::{Context, Controller, Options};
@@ -95,6 +96,8 @@ impl Fixture {
             sight: Box::new(controller.sight()),
             deleted,
             actor: "controller".to_owned(),
+            tell: Box::new(|_| ()),
+            counters: Arc::default(),
         };
         tokio::spawn(orphans::run(orphans, shutdown.clone()));
         tokio::spawn(controller.run(shutdown.clone()));

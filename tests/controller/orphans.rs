@@ -1,5 +1,6 @@
 //! Runs whose object is gone.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use everstep::maintenance::orphans::{self, Orphans};
@@ -108,6 +109,8 @@ fn passes(fixture: &Fixture) -> (CancellationToken, tokio::task::JoinHandle<()>)
         sight: Box::new(|_| Some(false)),
         deleted,
         actor: "test".to_owned(),
+        tell: Box::new(|_| ()),
+        counters: Arc::default(),
     };
     (shutdown.clone(), tokio::spawn(orphans::run(orphans, shutdown)))
 }
