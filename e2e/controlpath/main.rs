@@ -196,8 +196,8 @@ fn workflows() -> ApiResource {
 
 async fn create(api: &Api<DynamicObject>, arguments: &Arguments) -> Result<()> {
     let action = |n: usize| match arguments.steps {
-        Steps::Set => json!({"name": format!("step-{n}"), "set": {"value": format!("={n} + 1")}}),
-        Steps::Sleep => json!({"name": format!("step-{n}"), "sleep": {"for": "1ms"}}),
+        Steps::Set => json!({"name": format!("step_{n}"), "set": {"value": format!("={n} + 1")}}),
+        Steps::Sleep => json!({"name": format!("step_{n}"), "sleep": {"for": "1ms"}}),
     };
     let spec = json!({"steps": [action(1), action(2), action(3)]});
     let began = Instant::now();
