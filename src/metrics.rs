@@ -13,8 +13,8 @@ pub struct Figures {
     pub store: Option<StoreFigures>,
     /// What this process' worker did.
     pub worker: Option<WorkerFigures>,
-    /// Whether this process' orphan brake holds.
-    pub brake: Option<bool>,
+    /// What this process' controller did.
+    pub controller: Option<ControllerFigures>,
 }
 
 /// What the database says.
@@ -47,6 +47,41 @@ pub struct WorkerFigures {
     pub fenced: u64,
 }
 
+/// What a controller and its orphan passes did since they started.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ControllerFigures {
+    /// Statuses written.
+    pub statuses_written: u64,
+    /// Statuses whose object had changed meanwhile.
+    pub statuses_outdated: u64,
+    /// Statuses that the API server did not take.
+    pub statuses_failed: u64,
+    /// Events written.
+    pub events_written: u64,
+    /// Events that the API server did not take.
+    pub events_lost: u64,
+    /// Reconciles that came to their end.
+    pub reconciled: u64,
+    /// Reconciles that the database or the API server, being away, put off.
+    pub reconciles_by_outage: u64,
+    /// Reconciles that failed for the object's own sake.
+    pub reconciles_by_object: u64,
+    /// How long the oldest change that no status shows has waited.
+    pub projection_lag: Duration,
+    /// Objects that became suspects.
+    pub orphans_suspected: u64,
+    /// Suspects that were seen alive.
+    pub orphans_returned: u64,
+    /// Objects whose runs were cancelled.
+    pub orphans_cancelled: u64,
+    /// Orphan passes that came to their end.
+    pub orphan_passes: u64,
+    /// Orphan passes given up.
+    pub orphan_passes_given_up: u64,
+    /// Whether the orphan brake holds.
+    pub orphan_brake: bool,
+}
+
 /// The process' metrics.
 #[derive(Debug)]
 pub struct Metrics {
@@ -60,6 +95,12 @@ pub struct Metrics {
     append_conflicts: IntCounter,
     finished: IntCounter,
     fenced: IntCounter,
+    statuses: IntCounterVec,
+    events: IntCounterVec,
+    reconciles: IntCounterVec,
+    projection_lag: Gauge,
+    orphans: IntCounterVec,
+    orphan_passes: IntCounterVec,
     orphan_brake: IntGauge,
 }
 
@@ -101,9 +142,30 @@ impl Metrics {
                 "everstep_worker_fenced_total",
                 "Times this worker lost its lease and registered anew.",
             )?,
+            statuses: by_result(
+                "everstep_status_patches_total",
+                "Writes of a status: written, outdated (the object had changed or was gone), failed.",
+            )?,
+            events: by_result("everstep_events_total", "Kubernetes Events: written, lost.")?,
+            reconciles: by_result(
+                "everstep_reconciles_total",
+                "Reconciles: done, outage (the database or the API server was away), failed.",
+            )?,
+            projection_lag: Gauge::new(
+                "everstep_projection_lag_seconds",
+                "How long the oldest change of a run has not been shown by its object. Up to a second is intended.",
+            )?,
+            orphans: by_result(
+                "everstep_orphans_total",
+                "Objects that seemed to be gone: suspected, returned (seen alive again), cancelled (their runs were).",
+            )?,
+            orphan_passes: by_result(
+                "everstep_orphan_passes_total",
+                "Orphan passes: done, given_up (there was no proof; nothing was cancelled).",
+            )?,
             orphan_brake: IntGauge::new(
                 "everstep_orphan_brake",
-                "1 while the objects of too many live runs are missing, and none of those runs is cancelled.",
+                "1 while too many objects are missing at once and none of their runs is cancelled, else 0.",
             )?,
         };
         metrics.register()?;
@@ -120,7 +182,37 @@ impl Metrics {
         self.registry.register(Box::new(self.append_conflicts.clone()))?;
         self.registry.register(Box::new(self.finished.clone()))?;
         self.registry.register(Box::new(self.fenced.clone()))?;
+        self.registry.register(Box::new(self.statuses.clone()))?;
+        self.registry.register(Box::new(self.events.clone()))?;
+        self.registry.register(Box::new(self.reconciles.clone()))?;
+        self.registry.register(Box::new(self.projection_lag.clone()))?;
+        self.registry.register(Box::new(self.orphans.clone()))?;
+        self.registry.register(Box::new(self.orphan_passes.clone()))?;
         self.registry.register(Box::new(self.orphan_brake.clone()))
+    }
+
+    fn show(&self, controller: &ControllerFigures) {
+        let of = controller;
+        let totals = [
+            (&self.statuses, "written", of.statuses_written),
+            (&self.statuses, "outdated", of.statuses_outdated),
+            (&self.statuses, "failed", of.statuses_failed),
+            (&self.events, "written", of.events_written),
+            (&self.events, "lost", of.events_lost),
+            (&self.reconciles, "done", of.reconciled),
+            (&self.reconciles, "outage", of.reconciles_by_outage),
+            (&self.reconciles, "failed", of.reconciles_by_object),
+            (&self.orphans, "suspected", of.orphans_suspected),
+            (&self.orphans, "returned", of.orphans_returned),
+            (&self.orphans, "cancelled", of.orphans_cancelled),
+            (&self.orphan_passes, "done", of.orphan_passes),
+            (&self.orphan_passes, "given_up", of.orphan_passes_given_up),
+        ];
+        for (counter, result, total) in totals {
+            advance(&counter.with_label_values(&[result]), total);
+        }
+        self.projection_lag.set(of.projection_lag.as_secs_f64());
+        self.orphan_brake.set(i64::from(of.orphan_brake));
     }
 
     /// The figures in Prometheus' text format.
@@ -146,10 +238,16 @@ impl Metrics {
             advance(&self.finished, worker.finished);
             advance(&self.fenced, worker.fenced);
         }
-        self.orphan_brake.set(i64::from(figures.brake == Some(true)));
+        if let Some(controller) = &figures.controller {
+            self.show(controller);
+        }
         let encoded = TextEncoder::new().encode_to_string(&self.registry.gather());
         encoded.unwrap_or_else(|error| format!("# the metrics could not be encoded: {error}\n"))
     }
+}
+
+fn by_result(name: &str, help: &str) -> Result<IntCounterVec, prometheus::Error> {
+    IntCounterVec::new(Opts::new(name, help), &["result"])
 }
 
 /// Brings a counter to a total that only grows.
@@ -202,6 +300,39 @@ mod tests {
     }
 
     #[test]
+    fn figures_of_the_controller_are_shown_by_result() {
+        let metrics = Metrics::new().unwrap();
+        let controller = ControllerFigures {
+            statuses_written: 5,
+            events_lost: 2,
+            reconciles_by_object: 3,
+            orphans_cancelled: 1,
+            orphan_passes_given_up: 4,
+            projection_lag: Duration::from_millis(250),
+            orphan_brake: true,
+            ..ControllerFigures::default()
+        };
+        let figures = Figures {
+            controller: Some(controller),
+            ..Figures::default()
+        };
+        metrics.render(&figures);
+        let text = metrics.render(&figures);
+        for line in [
+            "everstep_status_patches_total{result=\"written\"} 5",
+            "everstep_status_patches_total{result=\"outdated\"} 0",
+            "everstep_events_total{result=\"lost\"} 2",
+            "everstep_reconciles_total{result=\"failed\"} 3",
+            "everstep_orphans_total{result=\"cancelled\"} 1",
+            "everstep_orphan_passes_total{result=\"given_up\"} 4",
+            "everstep_projection_lag_seconds 0.25",
+            "everstep_orphan_brake 1",
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
     fn every_metric_has_help() {
         let metrics = Metrics::new().unwrap();
         let figures = Figures {
@@ -210,7 +341,7 @@ mod tests {
                 ..StoreFigures::default()
             }),
             worker: Some(WorkerFigures::default()),
-            brake: Some(true),
+            controller: Some(ControllerFigures::default()),
         };
         let text = metrics.render(&figures);
         assert!(text.contains("\neverstep_orphan_brake 1\n"), "{text}");

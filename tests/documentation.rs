@@ -3,7 +3,7 @@
 use clap::CommandFactory;
 use everstep::{
     cli::Cli,
-    metrics::{Figures, Metrics, StoreFigures, WorkerFigures},
+    metrics::{Figures, Metrics, StoreFigures, WorkerFigures, ControllerFigures},
 };
 
 const OPERATIONS: &str = include_str!("../docs/operations.md");
@@ -70,7 +70,7 @@ fn every_command_stands_there() {
 #[test]
 fn every_metric_stands_there() {
     let store = StoreFigures { runs: [("Running".to_owned(), 1)].into(), ..StoreFigures::default() };
-    let figures = Figures { store: Some(store), worker: Some(WorkerFigures::default()), brake: None };
+    let figures = Figures { store: Some(store), worker: Some(WorkerFigures::default()), controller: Some(ControllerFigures::default()) };
     let text = Metrics::new().unwrap().render(&figures);
     let names: Vec<&str> = text
         .lines()

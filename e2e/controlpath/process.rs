@@ -19,7 +19,15 @@ impl Service {
     /// Starts it for one namespace, with its log thrown away but for warnings.
     pub(crate) fn start(everstep: &Path, kubeconfig: &Path, database: &str, namespace: &str) -> Result<Self> {
         let child = Command::new(everstep)
-            .args(["all", "--listen", "127.0.0.1:0", "--log", "warn", "--namespaces", namespace])
+            .args([
+                "all",
+                "--listen",
+                "127.0.0.1:0",
+                "--log",
+                "warn",
+                "--namespaces",
+                namespace,
+            ])
             .env("KUBECONFIG", kubeconfig)
             .env("EVERSTEP_DATABASE_URL", database)
             .stdin(Stdio::null())

@@ -1,6 +1,6 @@
 //! The controller's side of a service: the API server's client, who we are there, the reconciles and their sweeps.
 
-use std::{fs, time::Duration};
+use std::{fs, sync::Arc, time::Duration};
 
 use kube::{Client, Config};
 use tokio::sync::mpsc;
@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Failure, figures::Gather};
 use crate::{
     cli,
-    controller::{self, Controller},
+    controller::{self, Controller, Notice},
     http::Readiness,
     maintenance::{orphans, retention},
     store::{Refusal, Store},
@@ -65,8 +65,13 @@ pub(super) async fn control(
         sight: Box::new(controller.sight()),
         deleted: deletions,
         actor: format!("controller {}", instance()),
-        braked: gather.brake(),
+        tell: {
+            let tell = controller.teller();
+            Box::new(move |news| tell(notice(news)))
+        },
+        counters: Arc::default(),
     };
+    gather.controller(controller.clone(), Arc::clone(&orphans.counters));
     let sight = controller.sight();
     readiness.ask("controller", move || {
         sight("").is_none().then_some("the objects are not all listed yet")
@@ -90,6 +95,25 @@ pub(super) async fn control(
         },
         other => Failure::Broken(other.to_string()),
     })
+}
+
+/// What the orphan pass found, in the controller's words: the two do not know each other.
+fn notice(news: orphans::News) -> Notice {
+    match news {
+        orphans::News::Cancelled {
+            namespace,
+            name,
+            uid,
+            runs,
+        } => Notice::OrphanCancelled {
+            namespace,
+            name,
+            uid,
+            runs,
+        },
+        orphans::News::BrakeHolds { since, runs, live } => Notice::BrakeHolds { since, runs, live },
+        orphans::News::BrakeReleased { since } => Notice::BrakeReleased { since },
+    }
 }
 
 /// A worker performs nothing for another cluster's database: its Secrets and step keys would be the wrong ones.

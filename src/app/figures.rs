@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -11,7 +11,9 @@ use std::{
 use tokio::time::timeout;
 
 use crate::{
-    metrics::{Figures, Metrics, StoreFigures, WorkerFigures},
+    controller::Controller,
+    maintenance::orphans,
+    metrics::{ControllerFigures, Figures, Metrics, StoreFigures, WorkerFigures},
     store::{Error, Store},
     worker::Counters,
 };
@@ -24,7 +26,7 @@ pub(super) struct Gather {
     metrics: Metrics,
     store: OnceLock<Store>,
     worker: OnceLock<Arc<Counters>>,
-    brake: OnceLock<Arc<AtomicBool>>,
+    controller: OnceLock<(Controller, Arc<orphans::Counters>)>,
 }
 
 impl Gather {
@@ -33,7 +35,7 @@ impl Gather {
             metrics,
             store: OnceLock::new(),
             worker: OnceLock::new(),
-            brake: OnceLock::new(),
+            controller: OnceLock::new(),
         }
     }
 
@@ -46,9 +48,8 @@ impl Gather {
         self.worker.get_or_init(|| counters);
     }
 
-    /// Where the orphan pass says whether its brake holds.
-    pub(super) fn brake(&self) -> Arc<AtomicBool> {
-        Arc::clone(self.brake.get_or_init(Arc::default))
+    pub(super) fn controller(&self, controller: Controller, orphans: Arc<orphans::Counters>) {
+        self.controller.get_or_init(|| (controller, orphans));
     }
 
     /// The metrics in Prometheus' text format.
@@ -56,7 +57,10 @@ impl Gather {
         let figures = Figures {
             store: self.store_figures().await,
             worker: self.worker.get().map(|counters| worker_figures(counters)),
-            brake: self.brake.get().map(|held| held.load(Ordering::Relaxed)),
+            controller: self
+                .controller
+                .get()
+                .map(|(controller, orphans)| controller_figures(controller, orphans)),
         };
         self.metrics.render(&figures)
     }
@@ -97,5 +101,27 @@ fn worker_figures(counters: &Counters) -> WorkerFigures {
         append_conflicts: counters.lost.get(),
         finished: counters.finished.get(),
         fenced: counters.registrations.get().saturating_sub(1),
+    }
+}
+
+fn controller_figures(controller: &Controller, orphans: &orphans::Counters) -> ControllerFigures {
+    let of = |counter: &AtomicU64| counter.load(Relaxed);
+    let counters = controller.counters();
+    ControllerFigures {
+        statuses_written: of(&counters.statuses_written),
+        statuses_outdated: of(&counters.statuses_outdated),
+        statuses_failed: of(&counters.statuses_failed),
+        events_written: of(&counters.events_written),
+        events_lost: of(&counters.events_lost),
+        reconciled: of(&counters.reconciled),
+        reconciles_by_outage: of(&counters.failed_by_outage),
+        reconciles_by_object: of(&counters.failed_by_object),
+        projection_lag: controller.projection_lag(),
+        orphans_suspected: of(&orphans.suspected),
+        orphans_returned: of(&orphans.returned),
+        orphans_cancelled: of(&orphans.cancelled),
+        orphan_passes: of(&orphans.passes),
+        orphan_passes_given_up: of(&orphans.given_up),
+        orphan_brake: orphans.brake.load(Relaxed),
     }
 }

@@ -34,6 +34,47 @@ pub(crate) struct Announcement {
     pub(crate) about: String,
 }
 
+/// What an Event is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Regarding {
+    api_version: String,
+    kind: String,
+    /// The Event's own namespace, too.
+    namespace: String,
+    name: String,
+    uid: Option<String>,
+}
+
+impl Regarding {
+    /// An object of ours, which may be gone.
+    pub(crate) fn object(key: &Key, uid: &str) -> Self {
+        let resource = resource(key.kind);
+        Self {
+            api_version: resource.api_version,
+            kind: resource.kind,
+            namespace: key.namespace.to_string(),
+            name: key.name.to_string(),
+            uid: Some(uid.to_owned()),
+        }
+    }
+
+    /// A namespace; the Event is in it.
+    pub(crate) fn namespace(name: &str) -> Self {
+        Self {
+            api_version: "v1".to_owned(),
+            kind: "Namespace".to_owned(),
+            namespace: name.to_owned(),
+            name: name.to_owned(),
+            uid: None,
+        }
+    }
+
+    /// What tells it from all others.
+    fn identity(&self) -> &str {
+        self.uid.as_deref().unwrap_or(&self.name)
+    }
+}
+
 /// How an Event is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Severity {
@@ -56,12 +97,11 @@ impl Severity {
 pub(crate) async fn publish(
     client: &Client,
     instance: &str,
-    key: &Key,
-    uid: &str,
+    regarding: &Regarding,
     announcement: &Announcement,
 ) -> Result<(), CallError> {
-    let api: Api<Event> = Api::namespaced(client.clone(), &key.namespace);
-    let event = event(instance, key, uid, announcement, Timestamp::now());
+    let api: Api<Event> = Api::namespaced(client.clone(), &regarding.namespace);
+    let event = event(instance, regarding, announcement, Timestamp::now());
     let params = PostParams::default();
     match call("creating an Event", || api.create(&params, &event)).await {
         Ok(_) => Ok(()),
@@ -70,12 +110,11 @@ pub(crate) async fn publish(
     }
 }
 
-fn event(instance: &str, key: &Key, uid: &str, announcement: &Announcement, now: Timestamp) -> Event {
-    let resource = resource(key.kind);
+fn event(instance: &str, regarding: &Regarding, announcement: &Announcement, now: Timestamp) -> Event {
     Event {
         metadata: ObjectMeta {
-            name: Some(name(key, uid, announcement)),
-            namespace: Some(key.namespace.to_string()),
+            name: Some(name(regarding, announcement)),
+            namespace: Some(regarding.namespace.clone()),
             ..ObjectMeta::default()
         },
         type_: Some(announcement.severity.as_str().to_owned()),
@@ -86,11 +125,11 @@ fn event(instance: &str, key: &Key, uid: &str, announcement: &Announcement, now:
         reporting_controller: Some(CONTROLLER.to_owned()),
         reporting_instance: Some(instance.to_owned()),
         regarding: Some(ObjectReference {
-            api_version: Some(resource.api_version),
-            kind: Some(resource.kind),
-            namespace: Some(key.namespace.to_string()),
-            name: Some(key.name.to_string()),
-            uid: Some(uid.to_owned()),
+            api_version: Some(regarding.api_version.clone()),
+            kind: Some(regarding.kind.clone()),
+            namespace: Some(regarding.namespace.clone()),
+            name: Some(regarding.name.clone()),
+            uid: regarding.uid.clone(),
             ..ObjectReference::default()
         }),
         ..Event::default()
@@ -98,10 +137,15 @@ fn event(instance: &str, key: &Key, uid: &str, announcement: &Announcement, now:
 }
 
 /// The same for the same fact, whoever tells it and however often.
-fn name(key: &Key, uid: &str, announcement: &Announcement) -> String {
-    let fact = format!("{uid}\n{}\n{}", announcement.reason, announcement.about);
+fn name(regarding: &Regarding, announcement: &Announcement) -> String {
+    let fact = format!(
+        "{}\n{}\n{}",
+        regarding.identity(),
+        announcement.reason,
+        announcement.about
+    );
     let hash = blake3::hash(fact.as_bytes()).to_hex();
-    format!("{}.{}", cut(&key.name, MAX_NAME), &hash[..16])
+    format!("{}.{}", cut(&regarding.name, MAX_NAME), &hash[..16])
 }
 
 /// At most `most` bytes of `text`, never half a character.
@@ -126,7 +170,7 @@ mod tests {
     #[test]
     fn same_fact_has_the_same_name_and_another_generation_has_not() {
         let key = Key::new(Kind::Workflow, "shop", &"x".repeat(253));
-        let name = |uid, generation| name(&key, uid, &invalid(generation));
+        let name = |uid, generation| name(&Regarding::object(&key, uid), &invalid(generation));
         assert_eq!(name("u", 1), name("u", 1));
         assert_ne!(name("u", 1), name("u", 2));
         assert_ne!(name("u", 1), name("v", 1));
@@ -136,7 +180,8 @@ mod tests {
     #[test]
     fn note_is_cut_to_what_kubernetes_takes() {
         let key = Key::new(Kind::Workflow, "shop", "order");
-        let event = event("pod-1", &key, "u", &invalid(1), Timestamp::UNIX_EPOCH);
+        let regarding = Regarding::object(&key, "u");
+        let event = event("pod-1", &regarding, &invalid(1), Timestamp::UNIX_EPOCH);
         assert_eq!(event.note.unwrap().len(), 1024);
         let regarding = event.regarding.unwrap();
         assert_eq!(

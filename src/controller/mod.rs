@@ -21,9 +21,11 @@ mod cache;
 mod call;
 mod condition;
 mod connection;
+mod counters;
 mod events;
 mod identity;
 mod key;
+mod notice;
 mod queue;
 mod reconcile;
 mod unprojected;
@@ -38,19 +40,26 @@ use std::time::Duration;
 use futures::future::join_all;
 use jiff::Timestamp;
 use kube::Client;
+use kube::api::DynamicObject;
+use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use self::apply::Applied;
 use self::batch::Batcher;
 use self::cache::Cache;
+use self::counters::count;
+use self::events::{Announcement, Regarding};
 use self::key::{Key, Kind};
 use self::queue::Queue;
 use self::unprojected::Unprojected;
 use crate::store::{self, Facts, FactsOf, Finding, RunFacts, Store, Submission, Submitted};
 
 pub use self::call::CallError;
+pub use self::counters::Counters;
 pub use self::identity::cluster_id;
+pub use self::notice::Notice;
 
 /// What a controller works with.
 #[derive(Clone)]
@@ -130,6 +139,10 @@ pub(crate) struct Shared {
     submit: Batcher<Submission, Submitted>,
     mark: Batcher<(Uuid, i32), ()>,
     findings: Batcher<String, Option<Finding>>,
+    counters: Counters,
+    notices: mpsc::Sender<Notice>,
+    /// The other end of `notices`, until `run` takes it.
+    told: Mutex<Option<mpsc::Receiver<Notice>>>,
     /// The batchers' loops, until `run` takes them.
     loops: Mutex<Vec<futures::future::BoxFuture<'static, ()>>>,
 }
@@ -180,6 +193,31 @@ impl Controller {
         move |uid| shared.workflows.is_complete().then(|| shared.workflows.has_uid(uid))
     }
 
+    /// What it has done so far.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.shared.counters
+    }
+
+    /// How long the oldest change of a run, of those that it was told of, has not been shown by its object's status.
+    #[must_use]
+    pub fn projection_lag(&self) -> Duration {
+        self.shared
+            .unprojected
+            .oldest()
+            .map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// Tells people, soon, once, and at best effort.
+    pub fn teller(&self) -> impl Fn(Notice) + Send + Sync + 'static {
+        let notices = self.shared.notices.clone();
+        move |notice| {
+            if let Err(error) = notices.try_send(notice) {
+                tracing::debug!(%error, "an Event was lost");
+            }
+        }
+    }
+
     /// Reconciles until `shutdown`; then lets what runs end.
     ///
     /// # Errors
@@ -202,6 +240,7 @@ impl Controller {
         tokio::join!(
             join_all(watches),
             wake::wake(shared, &shutdown),
+            notice::tell(shared, &shutdown),
             reconcile::carry(shared, &shutdown)
         );
         batchers.abort();
@@ -254,9 +293,13 @@ impl Shared {
                 }
             }
         });
+        let (notices, told) = notice::channel();
         Self {
             client,
             deleted,
+            counters: Counters::default(),
+            notices,
+            told: Mutex::new(Some(told)),
             instance: options.instance.clone(),
             workflows: Cache::new(Kind::Workflow, scopes),
             connections: Cache::new(Kind::Connection, scopes),
@@ -303,6 +346,33 @@ impl Shared {
     fn tell_deleted(&self, uid: String) {
         if self.deleted.try_send(uid).is_err() {
             tracing::debug!("nobody takes a deletion; the orphan pass will find it");
+        }
+    }
+
+    /// Writes a status over the object that it was made from.
+    async fn write_status(
+        &self,
+        key: &Key,
+        object: &DynamicObject,
+        status: &impl Serialize,
+    ) -> Result<Applied, CallError> {
+        let written = apply::status(&self.client, key, object, status).await;
+        count(match &written {
+            Ok(Applied::Written(_)) => &self.counters.statuses_written,
+            Ok(Applied::Conflict | Applied::Gone) => &self.counters.statuses_outdated,
+            Err(_) => &self.counters.statuses_failed,
+        });
+        written
+    }
+
+    /// Tells of a transition. An Event that is lost is lost: the status says it, too.
+    async fn announce(&self, regarding: &Regarding, announcement: &Announcement) {
+        match events::publish(&self.client, &self.instance, regarding, announcement).await {
+            Ok(()) => count(&self.counters.events_written),
+            Err(error) => {
+                count(&self.counters.events_lost);
+                tracing::warn!(?regarding, reason = announcement.reason, %error, "an Event was lost");
+            }
         }
     }
 

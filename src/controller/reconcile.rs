@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff::{Class, Failures, jitter};
 use super::batch::is_outage;
+use super::counters::count;
 use super::key::{Key, Kind};
 use super::{Error, Next, Shared, connection, workflow};
 
@@ -71,6 +72,11 @@ async fn caught(shared: &Shared, key: &Key) -> Result<Next, Error> {
 /// When the object comes back by itself.
 fn settle(shared: &Shared, key: &Key, result: Result<Next, Error>, failures: &Mutex<Failures>) -> Option<Duration> {
     let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
+    count(match result.as_ref().map_err(class) {
+        Ok(_) => &shared.counters.reconciled,
+        Err(Class::Outage) => &shared.counters.failed_by_outage,
+        Err(Class::Object) => &shared.counters.failed_by_object,
+    });
     match result {
         Ok(Next::Resync) => {
             failures.succeeded(key);

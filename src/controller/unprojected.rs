@@ -6,14 +6,25 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::key::Key;
 
-/// (run, `summary_seq`) by object.
+/// Changed runs by object.
 #[derive(Debug, Default)]
 pub(crate) struct Unprojected {
-    runs: Mutex<HashMap<Key, HashMap<Uuid, i32>>>,
+    runs: Mutex<Runs>,
+}
+
+type Runs = HashMap<Key, HashMap<Uuid, News>>;
+
+/// A summary that no status shows.
+#[derive(Debug, Clone, Copy)]
+struct News {
+    seq: i32,
+    /// When we heard of it, or of an earlier one that was not shown either.
+    since: Instant,
 }
 
 impl Unprojected {
@@ -21,15 +32,17 @@ impl Unprojected {
     pub(crate) fn add(&self, key: &Key, run: Uuid, seq: i32) -> bool {
         let mut all = self.lock();
         let runs = all.entry(key.clone()).or_default();
-        let known = runs.insert(run, seq);
-        known.is_none_or(|known| known < seq)
+        let known = runs.get(&run).copied();
+        let since = known.map_or_else(Instant::now, |known| known.since);
+        runs.insert(run, News { seq, since });
+        known.is_none_or(|known| known.seq < seq)
     }
 
     /// What is to be marked once the object's status shows facts that are read from now on.
     pub(crate) fn of(&self, key: &Key) -> Vec<(Uuid, i32)> {
         self.lock()
             .get(key)
-            .map(|runs| runs.iter().map(|(run, seq)| (*run, *seq)).collect())
+            .map(|runs| runs.iter().map(|(run, news)| (*run, news.seq)).collect())
             .unwrap_or_default()
     }
 
@@ -38,8 +51,13 @@ impl Unprojected {
         let mut all = self.lock();
         let Some(runs) = all.get_mut(key) else { return };
         for (run, seq) in marked {
-            if runs.get(run).is_some_and(|known| known <= seq) {
-                runs.remove(run);
+            match runs.get_mut(run) {
+                Some(known) if known.seq <= *seq => {
+                    runs.remove(run);
+                }
+                // What was not shown yet came while the status was written.
+                Some(later) => later.since = Instant::now(),
+                None => {}
             }
         }
         if runs.is_empty() {
@@ -52,7 +70,13 @@ impl Unprojected {
         self.lock().remove(key);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, HashMap<Uuid, i32>>> {
+    /// Since when the oldest of all has waited.
+    pub(crate) fn oldest(&self) -> Option<Instant> {
+        let all = self.lock();
+        all.values().flat_map(HashMap::values).map(|news| news.since).min()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Runs> {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -72,6 +96,26 @@ mod tests {
         all.remove(&key, &[(run, 4)]);
         assert!(all.of(&key).is_empty());
         assert!(all.add(&key, run, 4), "the mark was lost: the database says so again");
+    }
+
+    #[test]
+    fn oldest_news_are_those_that_waited_longest_and_what_was_shown_waits_no_more() {
+        let all = Unprojected::default();
+        let [a, b] = ["a", "b"].map(|name| Key::new(Kind::Workflow, "n", name));
+        assert_eq!(all.oldest(), None);
+        all.add(&a, Uuid::from_u128(1), 3);
+        let first = all.oldest();
+        all.add(&b, Uuid::from_u128(2), 1);
+        all.add(&a, Uuid::from_u128(1), 4);
+        assert_eq!(
+            all.oldest(),
+            first,
+            "a later summary has waited as long as the one that it replaces"
+        );
+        all.remove(&a, &[(Uuid::from_u128(1), 4)]);
+        assert!(all.oldest() > first);
+        all.remove(&b, &[(Uuid::from_u128(2), 1)]);
+        assert_eq!(all.oldest(), None);
     }
 
     #[test]

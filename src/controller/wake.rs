@@ -13,8 +13,10 @@ use crate::store::{self, Bell, Changed};
 
 /// The scan that needs no doorbell.
 const POLL: Duration = Duration::from_secs(1);
-/// Between two scans: bounds what a busy database pays for us.
+/// Between two scans, and longer by this for each run that the last one read: bounds what a busy database pays for us
+/// to a few thousand rows a second, while a scan that finds little is soon followed by the next.
 const GAP: Duration = Duration::from_millis(20);
+const GAP_OF_RUN: Duration = Duration::from_micros(200);
 /// Runs of one scan; those that are left over come with the next.
 const MOST: i64 = 1000;
 
@@ -29,16 +31,20 @@ pub(super) async fn wake(shared: &Shared, shutdown: &CancellationToken) {
             () = bell.rung() => {}
             () = tokio::time::sleep(POLL) => {}
         }
-        if let Err(error) = scan(shared, &mut since).await {
+        let read = scan(shared, &mut since).await.unwrap_or_else(|error| {
             tracing::debug!(%error, "looking for changed runs failed; trying again");
-        }
-        tokio::time::sleep(GAP).await;
+            0
+        });
+        tokio::time::sleep(GAP + GAP_OF_RUN * read).await;
     }
 }
 
-async fn scan(shared: &Shared, since: &mut Timestamp) -> Result<(), store::Error> {
+/// One look; how many runs it read.
+async fn scan(shared: &Shared, since: &mut Timestamp) -> Result<u32, store::Error> {
     let mut ownerless = Vec::new();
-    for changed in shared.store.changed(MOST).await? {
+    let all = shared.store.changed(MOST).await?;
+    let read = u32::try_from(all.len()).unwrap_or(u32::MAX);
+    for changed in all {
         match whose(shared, &changed) {
             Whose::Object(key) => {
                 if shared.unprojected.add(&key, changed.run, changed.summary_seq) {
@@ -59,7 +65,7 @@ async fn scan(shared: &Shared, since: &mut Timestamp) -> Result<(), store::Error
             shared.queue.add_now(key);
         }
     }
-    Ok(())
+    Ok(read)
 }
 
 /// Who shows a run.

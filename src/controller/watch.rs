@@ -45,7 +45,8 @@ pub(super) async fn watch(shared: &Shared, kind: Kind, scope: Option<&str>, shut
                     take(shared, kind, event, scope, &mut listing);
                 }
                 Ok(Some(Err(error))) => {
-                    tracing::warn!(kind = kind.as_str(), scope, error = why(&error), "watching failed; trying again");
+                    let advice = advice(&error);
+                    tracing::warn!(kind = kind.as_str(), scope, %error, advice, "watching failed; trying again");
                     tokio::select! {
                         () = shutdown.cancelled() => return,
                         () = tokio::time::sleep(pause) => pause = LONGEST_PAUSE.min(2 * pause),
@@ -58,20 +59,20 @@ pub(super) async fn watch(shared: &Shared, kind: Kind, scope: Option<&str>, shut
     }
 }
 
-/// Why a watch failed, and what to do where a human can help.
-fn why(error: &watcher::Error) -> String {
-    let answer = match error {
-        watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error) => Some(error),
-        watcher::Error::WatchError(_) | watcher::Error::WatchFailed(_) | watcher::Error::NoResourceVersion => None,
+/// What a human can do about it.
+fn advice(error: &watcher::Error) -> Option<&'static str> {
+    use watcher::Error::{InitialListFailed, NoResourceVersion, WatchError, WatchFailed, WatchStartFailed};
+
+    let status = match error {
+        InitialListFailed(kube::Error::Api(status)) => status,
+        WatchStartFailed(kube::Error::Api(status)) | WatchFailed(kube::Error::Api(status)) => status,
+        WatchError(status) => status,
+        InitialListFailed(_) | WatchStartFailed(_) | WatchFailed(_) | NoResourceVersion => return None,
     };
-    match answer {
-        // Not even the path is known there.
-        Some(kube::Error::Api(status)) if status.code == 404 => {
-            "the API server does not know this kind: the CRDs are not installed (or were only just). \
-             Install them with `everstep crd | kubectl apply --server-side -f -`"
-                .to_owned()
-        }
-        Some(_) | None => error.to_string(),
+    match status.code {
+        404 => Some("the CRDs are not installed: everstep crd | kubectl apply --server-side -f -"),
+        403 => Some("the controller's account needs the verbs list and watch of this kind"),
+        _ => None,
     }
 }
 

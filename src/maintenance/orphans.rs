@@ -6,16 +6,16 @@
 //! A pass runs every period, and soon after a Delete event. What it decides is in `plan`, what it may believe in
 //! `proof`. The statement that cancels checks its suspicion again.
 
+mod counters;
 pub mod plan;
 mod proof;
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::Client;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -33,8 +33,43 @@ const MOST_DELETIONS: usize = 10_000;
 /// How old a confirmed suspicion may be when its runs are cancelled.
 const FRESH: Duration = Duration::from_secs(120);
 
+pub use self::counters::Counters;
+
 /// Whether the watches show an object with this UID; none while they are not complete.
 pub type Sight = Box<dyn Fn(&str) -> Option<bool> + Send + Sync>;
+
+/// Takes what people should hear of.
+pub type Tell = Box<dyn Fn(News) + Send + Sync>;
+
+/// What people should hear of; each is told once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// The runs of an object were cancelled.
+    Cancelled {
+        /// Where the object was.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// Its UID.
+        uid: String,
+        /// How many of its runs were sent a cancel.
+        runs: i64,
+    },
+    /// The brake began to hold.
+    BrakeHolds {
+        /// When.
+        since: Timestamp,
+        /// Runs that would have been cancelled.
+        runs: i64,
+        /// Of so many live runs of objects.
+        live: i64,
+    },
+    /// The brake was released.
+    BrakeReleased {
+        /// When it had begun to hold.
+        since: Timestamp,
+    },
+}
 
 /// What the passes work with.
 pub struct Orphans {
@@ -52,8 +87,10 @@ pub struct Orphans {
     pub deleted: mpsc::Receiver<String>,
     /// Names this process in the audit.
     pub actor: String,
-    /// Whether the brake holds, for whoever asks.
-    pub braked: Arc<AtomicBool>,
+    /// Tells people.
+    pub tell: Tell,
+    /// What was done.
+    pub counters: Arc<Counters>,
 }
 
 /// Why a pass did not come to its end.
@@ -86,8 +123,14 @@ pub async fn run(mut orphans: Orphans, shutdown: CancellationToken) {
         }
         match pass(&orphans, &mut witness, &mut brake, &deleted).await {
             // What is still to be done is in the database by now: the suspicion.
-            Ok(()) => deleted.clear(),
-            Err(error) => tracing::warn!(%error, "an orphan pass was given up; nothing was cancelled by it"),
+            Ok(()) => {
+                orphans.counters.passes.fetch_add(1, Relaxed);
+                deleted.clear();
+            }
+            Err(error) => {
+                orphans.counters.given_up.fetch_add(1, Relaxed);
+                tracing::warn!(%error, "an orphan pass was given up; nothing was cancelled by it");
+            }
         }
     }
 }
@@ -114,9 +157,14 @@ async fn pass(
     );
     if !plan.alive.is_empty() {
         store.seen_alive(&plan.alive).await?;
+        orphans.counters.returned.fetch_add(plan.alive.len() as u64, Relaxed);
     }
     if !plan.suspects.is_empty() {
         store.suspect(&plan.suspects).await?;
+        let suspected = owners.iter().filter(|owner| owner.suspected_at.is_some());
+        let suspected: HashSet<&str> = suspected.map(|owner| owner.uid.as_str()).collect();
+        let new = plan.suspects.iter().filter(|uid| !suspected.contains(uid.as_str()));
+        orphans.counters.suspected.fetch_add(new.count() as u64, Relaxed);
     }
     if plan.to_prove.is_empty() {
         if brake.is_held() {
@@ -178,18 +226,24 @@ async fn live_owners(orphans: &Orphans) -> Result<Vec<LiveOwner>, store::Error> 
 /// Whether the brake holds a pass that would cancel `runs`.
 async fn weigh(orphans: &Orphans, brake: &mut Brake, runs: i64) -> Result<bool, store::Error> {
     let live = orphans.store.live_owned_runs().await?;
-    let before = brake.is_held();
+    let before = brake.held_since();
     let held = brake.holds(runs, live, orphans.store.now());
-    orphans.braked.store(held, Ordering::Relaxed);
-    match (before, held) {
-        (_, true) => tracing::error!(
+    orphans.counters.brake.store(held, Relaxed);
+    if held {
+        tracing::error!(
             runs,
             live,
             "the orphan brake holds: the objects of too many live runs are missing at once; nothing is cancelled. \
              Check that the CRDs and the objects are there, and that this is the right API server"
-        ),
-        (true, false) => tracing::info!(runs, live, "the orphan brake is released"),
-        (false, false) => {}
+        );
+    }
+    match (before, brake.held_since()) {
+        (None, Some(since)) => (orphans.tell)(News::BrakeHolds { since, runs, live }),
+        (Some(since), None) => {
+            tracing::info!(runs, live, "the orphan brake is released");
+            (orphans.tell)(News::BrakeReleased { since });
+        }
+        (None, None) | (Some(_), Some(_)) => {}
     }
     Ok(held)
 }
@@ -201,7 +255,7 @@ async fn cancel(orphans: &Orphans, gone: &[&LiveOwner]) -> Result<(), Error> {
     }
     for cancelled in orphans.store.cancel_orphans(&uids, FRESH, &orphans.actor).await? {
         let owner = gone.iter().find(|owner| owner.uid == cancelled.uid);
-        let (namespace, name) = owner.map_or(("", ""), |owner| (&owner.namespace, &owner.name));
+        let (namespace, name) = owner.map_or(("", ""), |owner| (owner.namespace.as_str(), owner.name.as_str()));
         tracing::info!(
             uid = cancelled.uid,
             namespace,
@@ -209,6 +263,16 @@ async fn cancel(orphans: &Orphans, gone: &[&LiveOwner]) -> Result<(), Error> {
             runs = cancelled.runs,
             "runs of a deleted object cancelled"
         );
+        // Another replica was faster, and has told it.
+        if cancelled.runs > 0 {
+            orphans.counters.cancelled.fetch_add(1, Relaxed);
+            (orphans.tell)(News::Cancelled {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+                uid: cancelled.uid,
+                runs: cancelled.runs,
+            });
+        }
     }
     Ok(())
 }

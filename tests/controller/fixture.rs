@@ -2,9 +2,10 @@
 
 use std::fmt::Display;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use everstep::controller::{Context, Controller, Options};
+use everstep::controller::{Context, Controller, Notice, Options};
 use everstep::maintenance::orphans::{self, Orphans};
 use everstep::store::{self, Migrations, Store};
 use k8s_openapi::api::core::v1::Namespace;
@@ -45,10 +46,9 @@ impl Fixture {
         static CRDS: OnceCell<()> = OnceCell::const_new();
         CRDS.get_or_init(|| async {
             plane.kubectl(&["apply", "--server-side", "-f", "crds"]).await.unwrap();
-            plane
-                .kubectl(&["wait", "--for=condition=Established", "crd", "--all"])
-                .await
-                .unwrap();
+            // A CRD that has no conditions yet is an error to `kubectl wait`.
+            let established = ["wait", "--for=condition=Established", "crd", "--all"];
+            eventually("established", || async { plane.kubectl(&established).await.is_ok() }).await;
         })
         .await;
         plane
@@ -63,6 +63,20 @@ impl Fixture {
             namespace: plane.namespace(name).await.unwrap(),
             store: connect(url).await,
             pool: PgPool::connect(url).await.unwrap(),
+        }
+    }
+
+    /// What a controller of this namespace works with.
+    pub(crate) fn context(&self) -> Context {
+        let (deleted, _) = mpsc::channel(1);
+        Context {
+            client: self.client.clone(),
+            store: self.store.clone(),
+            deleted,
+            options: Options {
+                namespaces: Some(vec![self.namespace.clone()]),
+                ..Options::default()
+            },
         }
     }
 
@@ -95,7 +109,11 @@ impl Fixture {
             sight: Box::new(controller.sight()),
             deleted,
             actor: "controller".to_owned(),
-            braked: std::sync::Arc::default(),
+            tell: {
+                let tell = controller.teller();
+                Box::new(move |news| tell(notice(news)))
+            },
+            counters: Arc::default(),
         };
         tokio::spawn(orphans::run(orphans, shutdown.clone()));
         tokio::spawn(controller.run(shutdown.clone()));
@@ -136,9 +154,12 @@ impl Fixture {
     }
 
     pub(crate) async fn status(&self, name: &str) -> Value {
-        let arguments = ["-n", &self.namespace, "get", "ewf", name, "-o", "json"];
-        let object: Value = serde_json::from_str(&self.plane.kubectl(&arguments).await.unwrap()).unwrap();
-        object["status"].clone()
+        self.object("ewf", name).await["status"].clone()
+    }
+
+    pub(crate) async fn object(&self, kind: &str, name: &str) -> Value {
+        let arguments = ["-n", &self.namespace, "get", kind, name, "-o", "json"];
+        serde_json::from_str(&self.plane.kubectl(&arguments).await.unwrap()).unwrap()
     }
 
     /// The words of `kubectl get ewf NAME`.
@@ -206,6 +227,25 @@ impl Fixture {
             .fetch_one(&self.pool)
             .await
             .unwrap()
+    }
+}
+
+/// As the service does.
+fn notice(news: orphans::News) -> Notice {
+    match news {
+        orphans::News::Cancelled {
+            namespace,
+            name,
+            uid,
+            runs,
+        } => Notice::OrphanCancelled {
+            namespace,
+            name,
+            uid,
+            runs,
+        },
+        orphans::News::BrakeHolds { since, runs, live } => Notice::BrakeHolds { since, runs, live },
+        orphans::News::BrakeReleased { since } => Notice::BrakeReleased { since },
     }
 }
 

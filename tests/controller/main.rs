@@ -6,9 +6,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod connection;
 mod fixture;
+mod notices;
 mod orphans;
 mod outage;
+mod refusal;
 
 use std::time::Duration;
 
@@ -166,4 +169,42 @@ async fn edit_during_a_run_starts_the_new_revision_when_the_run_has_ended() {
         fixture.count("SELECT count(*) FROM everstep.runs").await == 2
     })
     .await;
+}
+
+#[tokio::test]
+async fn run_that_sleeps_is_shown_waiting_until_it_goes_on() {
+    let fixture = Fixture::new("sleeping").await;
+    let _controller = fixture.controller();
+    fixture.apply(HELLO).await;
+    fixture.condition("hello", "Accepted").await;
+    let summary = r#"{"phase": "Sleeping", "progress": "1/3", "attempts": 1, "step": "pause"}"#;
+    fixture
+        .execute(&format!(
+            "UPDATE everstep.runs SET phase = 'Sleeping', summary = '{summary}', summary_seq = summary_seq + 1"
+        ))
+        .await;
+    fixture.store.ring(everstep::store::Bell::Changed);
+    let wait = [
+        "-n",
+        &fixture.namespace,
+        "wait",
+        "--for=condition=Waiting",
+        "ewf/hello",
+        "--timeout=60s",
+    ];
+    fixture.plane.kubectl(&wait).await.unwrap();
+    assert_eq!(fixture.columns("hello").await[1..3], ["False", "Sleeping"]);
+    fixture.finish_all("Succeeded").await;
+    fixture.condition("hello", "Finished").await;
+    let conditions = fixture.status("hello").await["conditions"].clone();
+    let types: Vec<&str> = conditions
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|condition| condition.text("type"))
+        .collect();
+    assert!(
+        !types.contains(&"Waiting") && !types.contains(&"Reconciling"),
+        "{types:?}"
+    );
 }

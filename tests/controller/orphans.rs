@@ -1,9 +1,11 @@
 //! Runs whose object is gone.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use everstep::maintenance::orphans::{self, Orphans};
-use everstep::store::{DeletionPolicy, Retention, Start, Submission};
+use everstep::maintenance::orphans::{self, Counters, News, Orphans};
+use everstep::store::{DeletionPolicy, FactsOf, Retention, Start, Submission};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -55,6 +57,74 @@ async fn brake_holds_when_the_objects_of_500_live_runs_vanish_at_once() {
 }
 
 #[tokio::test]
+async fn brake_releases_what_came_back_and_cancels_the_rest_when_it_has_held_long_enough() {
+    let fixture = Fixture::new("back").await;
+    fixture
+        .store
+        .adopt_cluster(&fixture.cluster().await, "default")
+        .await
+        .unwrap();
+    start(&fixture, 50).await;
+    let back = Arc::new(AtomicBool::new(false));
+    let news = Arc::new(Mutex::new(Vec::new()));
+    let counters = Arc::new(Counters::default());
+    let mut orphans = orphans_of(&fixture);
+    orphans.counters = counters.clone();
+    orphans.sight = Box::new({
+        let back = back.clone();
+        // Two objects are gone for good.
+        move |uid| Some(back.load(Relaxed) && !["uid-3", "uid-4"].contains(&uid))
+    });
+    orphans.tell = Box::new({
+        let news = news.clone();
+        move |one| news.lock().unwrap().push(one)
+    });
+    let shutdown = CancellationToken::new();
+    let passes = tokio::spawn(orphans::run(orphans, shutdown.clone()));
+    eventually("the brake holds", || async { counters.brake.load(Relaxed) }).await;
+
+    back.store(true, Relaxed);
+    let suspects = "SELECT count(*) FROM everstep.owners WHERE suspected_at IS NOT NULL";
+    eventually("released", || async { fixture.count(suspects).await == 2 }).await;
+    let so_far = counters.passes.load(Relaxed);
+    eventually("more passes", || async { counters.passes.load(Relaxed) > so_far + 3 }).await;
+    assert!(counters.brake.load(Relaxed), "it holds for a quarter of an hour");
+    assert_eq!(fixture.count(CANCELS).await, 0);
+
+    // A later time, which the store learns from the next answer that carries it.
+    fixture
+        .execute(
+            "CREATE OR REPLACE FUNCTION everstep.now() RETURNS timestamptz LANGUAGE sql
+             AS $$ SELECT clock_timestamp() + interval '16 minutes' $$",
+        )
+        .await;
+    let anybody = FactsOf {
+        uid: "uid-0".to_owned(),
+        namespace: fixture.namespace.clone(),
+        workflow: "order-0".to_owned(),
+        start_key: None,
+    };
+    fixture.store.facts(&[anybody]).await.unwrap();
+    eventually("cancelled", || async { fixture.count(CANCELS).await == 2 }).await;
+    assert!(!counters.brake.load(Relaxed));
+    eventually("told", || async { news.lock().unwrap().len() == 4 }).await;
+    let news = news.lock().unwrap();
+    let [
+        News::BrakeHolds { runs: 50, live: 50, .. },
+        News::BrakeReleased { .. },
+        News::Cancelled { uid: first, .. },
+        News::Cancelled { uid: second, .. },
+    ] = &news[..]
+    else {
+        panic!("{news:?}")
+    };
+    assert_eq!((first.as_str(), second.as_str()), ("uid-3", "uid-4"));
+    assert_eq!(counters.returned.load(Relaxed), 48);
+    shutdown.cancel();
+    passes.await.unwrap();
+}
+
+#[tokio::test]
 async fn another_api_server_is_no_evidence() {
     let fixture = Fixture::new("other").await;
     fixture
@@ -99,8 +169,13 @@ async fn start(fixture: &Fixture, runs: usize) {
 /// Passes ten times a second, with watches that show nothing.
 fn passes(fixture: &Fixture) -> (CancellationToken, tokio::task::JoinHandle<()>) {
     let shutdown = CancellationToken::new();
+    let orphans = orphans_of(fixture);
+    (shutdown.clone(), tokio::spawn(orphans::run(orphans, shutdown)))
+}
+
+fn orphans_of(fixture: &Fixture) -> Orphans {
     let (_, deleted) = mpsc::channel(1);
-    let orphans = Orphans {
+    Orphans {
         client: fixture.client.clone(),
         store: fixture.store.clone(),
         namespaces: None,
@@ -108,7 +183,7 @@ fn passes(fixture: &Fixture) -> (CancellationToken, tokio::task::JoinHandle<()>)
         sight: Box::new(|_| Some(false)),
         deleted,
         actor: "test".to_owned(),
-        braked: std::sync::Arc::default(),
-    };
-    (shutdown.clone(), tokio::spawn(orphans::run(orphans, shutdown)))
+        tell: Box::new(|_| ()),
+        counters: Arc::default(),
+    }
 }

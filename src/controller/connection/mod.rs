@@ -5,7 +5,7 @@ mod status;
 
 use serde_json::Value;
 
-use super::apply::{self, Applied};
+use super::apply::Applied;
 use super::key::Key;
 use super::{Error, Next, Shared};
 use crate::api::v1alpha1::ConnectionStatus;
@@ -32,7 +32,7 @@ pub(super) async fn reconcile(shared: &Shared, key: &Key) -> Result<Next, Error>
     if next == before {
         return Ok(Next::Resync);
     }
-    match apply::status(&shared.client, key, &object, &next).await? {
+    match shared.write_status(key, &object, &next).await? {
         Applied::Gone => Ok(Next::Forget),
         Applied::Conflict => Ok(Next::Soon),
         Applied::Written(object) => {

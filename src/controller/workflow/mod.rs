@@ -18,9 +18,10 @@ use serde_json::Value;
 use self::intent::Intent;
 use self::pace::{FIRST_LOOK, When};
 use self::status::Known;
-use super::apply::{self, Applied};
+use super::apply::Applied;
+use super::events::Regarding;
 use super::key::Key;
-use super::{Error, Next, Shared, events};
+use super::{Error, Next, Shared};
 use crate::api::v1alpha1::WorkflowStatus;
 use crate::engine::Violation;
 use crate::store::{self, DeletionPolicy, Facts, FactsOf, Submission};
@@ -105,7 +106,7 @@ async fn submit(shared: &Shared, key: &Key, seen: &Seen, intent: &Intent) -> Res
         return Ok(Answer::Stale);
     }
     if submitted.started {
-        let run = submitted.run.map(|run| run.to_string());
+        let run = submitted.run.map(tracing::field::display);
         tracing::info!(workflow = %key, uid = seen.uid, run, revision = intent.revision, "run started");
         return Ok(Answer::JustStarted);
     }
@@ -183,16 +184,14 @@ async fn project(shared: &Shared, key: &Key, seen: &Seen, known: Known<'_>) -> R
         When::At(at) => return Ok(Next::After(at.duration_since(now).unsigned_abs())),
         When::Now => {}
     }
-    match apply::status(&shared.client, key, &seen.object, &next).await? {
+    match shared.write_status(key, &seen.object, &next).await? {
         Applied::Gone => Ok(Next::Forget),
         Applied::Conflict => Ok(Next::Soon),
         Applied::Written(object) => {
             shared.workflows.learn(*object);
             shared.note_written(key, now);
             for told in announce::transitions(&seen.status, &next) {
-                if let Err(error) = events::publish(&shared.client, &shared.instance, key, &seen.uid, &told).await {
-                    tracing::warn!(workflow = %key, reason = told.reason, %error, "an Event was lost");
-                }
+                shared.announce(&Regarding::object(key, &seen.uid), &told).await;
             }
             Ok(Next::Resync)
         }

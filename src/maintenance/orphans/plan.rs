@@ -80,6 +80,11 @@ impl Brake {
     pub fn is_held(&self) -> bool {
         self.held_since.is_some()
     }
+
+    /// Since when passes are stopped.
+    pub fn held_since(&self) -> Option<Timestamp> {
+        self.held_since
+    }
 }
 
 #[cfg(test)]

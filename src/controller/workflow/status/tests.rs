@@ -253,3 +253,114 @@ fn time_alone_changes_nothing() {
     );
     assert_eq!(before, later);
 }
+
+/// What tools make of an object that looks like this: kstatus's rules for kinds that it does not know.
+fn verdict(status: &WorkflowStatus, generation: i64) -> &'static str {
+    let of = |kind| get(&status.conditions, kind).map(|condition| condition.status);
+    if status
+        .observed_generation
+        .is_some_and(|observed| observed != generation)
+    {
+        "InProgress"
+    } else if of(Reconciling) == Some(True) {
+        "InProgress"
+    } else if of(Stalled) == Some(True) {
+        "Failed"
+    } else if of(Ready).is_some_and(|status| status != True) {
+        "InProgress"
+    } else {
+        "Current"
+    }
+}
+
+#[test]
+fn tools_see_what_the_table_of_the_api_promises() {
+    let violation = Violation {
+        path: "spec.steps".to_owned(),
+        message: "empty".to_owned(),
+    };
+    let violations = [violation];
+    let on_apply = |readiness| with(readiness, intent().start);
+    let (completed, at_once) = (on_apply(Readiness::Completed), on_apply(Readiness::Accepted));
+    let on_demand = with(Readiness::Completed, Start::OnDemand);
+    let of = |phase| facts(&run("r", phase));
+    let last = |phase| Facts {
+        wished: None,
+        ..of(phase)
+    };
+    let unseen = WorkflowStatus {
+        observed_generation: Some(-1),
+        ..WorkflowStatus::default()
+    };
+    let table = [
+        ("not seen yet", unseen, "InProgress"),
+        ("invalid spec", first(Known::Invalid(&violations, None)), "Failed"),
+        ("no database", first(Known::StoreUnavailable("refused")), "InProgress"),
+        (
+            "not started",
+            first(Known::Accepted(&completed, &no_facts())),
+            "InProgress",
+        ),
+        (
+            "goes on",
+            first(Known::Accepted(&completed, &of(RunPhase::Running))),
+            "InProgress",
+        ),
+        (
+            "goes on, ready at once",
+            first(Known::Accepted(&at_once, &of(RunPhase::Running))),
+            "Current",
+        ),
+        (
+            "waits",
+            first(Known::Accepted(&completed, &of(RunPhase::Sleeping))),
+            "InProgress",
+        ),
+        (
+            "waits, ready at once",
+            first(Known::Accepted(&at_once, &of(RunPhase::Sleeping))),
+            "Current",
+        ),
+        (
+            "is cancelled",
+            first(Known::Accepted(&completed, &of(RunPhase::Cancelling))),
+            "InProgress",
+        ),
+        (
+            "succeeded",
+            first(Known::Accepted(&completed, &of(RunPhase::Succeeded))),
+            "Current",
+        ),
+        (
+            "failed",
+            first(Known::Accepted(&completed, &of(RunPhase::Failed))),
+            "Failed",
+        ),
+        (
+            "failed, ready at once",
+            first(Known::Accepted(&at_once, &of(RunPhase::Failed))),
+            "Failed",
+        ),
+        (
+            "timed out",
+            first(Known::Accepted(&completed, &of(RunPhase::TimedOut))),
+            "Failed",
+        ),
+        (
+            "cancelled",
+            first(Known::Accepted(&completed, &of(RunPhase::Cancelled))),
+            "Failed",
+        ),
+        ("on demand", first(Known::Accepted(&on_demand, &no_facts())), "Current"),
+        (
+            "on demand, failed",
+            first(Known::Accepted(&on_demand, &last(RunPhase::Failed))),
+            "Current",
+        ),
+    ];
+    for (name, status, expected) in table {
+        assert_eq!(verdict(&status, 1), expected, "{name}: {}", row(&status));
+    }
+    let edited = accepted(&run("r", RunPhase::Succeeded), at(1));
+    assert_eq!(verdict(&edited, 2), "InProgress", "an edit that nobody has looked at");
+}
