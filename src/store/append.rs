@@ -8,7 +8,7 @@ use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::{
-    Cause, Error, Store,
+    Bell, Cause, Error, Store,
     pool::{self, Statement},
     row::{column, to_sql},
 };
@@ -114,7 +114,7 @@ pub enum AppendError {
 
 impl Store {
     /// Appends each decision at its expected sequence number, or not at all; in one statement and one commit. Answers in
-    /// the order given.
+    /// the order given. Rings for the controllers when there is something new to be seen.
     ///
     /// # Errors
     /// [`AppendError`]: ambiguous, or nothing was written.
@@ -162,6 +162,10 @@ impl Store {
                 Err(Sent::Failed(error)) => return Err(AppendError::Failed(error)),
                 Err(Sent::Unknown(cause)) => return Err(AppendError::Ambiguous(cause)),
             }
+        }
+        let tells = |(append, answer): (&Append, &Appended)| append.then.told().is_some() && *answer == Appended::Mine;
+        if batch.iter().zip(&answers).any(tells) {
+            self.ring(Bell::Changed);
         }
         Ok(answers)
     }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use sqlx::postgres::PgRow;
 
 use super::{
-    Error, Store,
+    Bell, Error, Store,
     row::{column, time, to_sql},
 };
 
@@ -84,8 +84,9 @@ impl Store {
             .bind(&finding.reason)
             .bind(&finding.message)
         })
-        .await
-        .map(drop)
+        .await?;
+        self.ring(Bell::Changed);
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use sqlx::postgres::PgRow;
 
 use super::{
-    DeletionPolicy, Error, Store,
+    Bell, DeletionPolicy, Error, Store,
     row::{column, maybe_time, seconds, time},
 };
 
@@ -171,6 +171,9 @@ impl Store {
         let rows = self
             .fetch(|| sqlx::query(CANCEL).bind(uids).bind(seconds(fresh)).bind(actor))
             .await?;
+        if !rows.is_empty() {
+            self.ring(Bell::Mail);
+        }
         rows.iter()
             .map(|row| {
                 Ok(Cancelled {

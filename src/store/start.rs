@@ -6,7 +6,7 @@ use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::{
-    Error, Store,
+    Bell, Error, Store,
     pool::{self, Link, Statement},
     row::{column, seconds},
 };
@@ -222,7 +222,7 @@ impl Store {
     /// At most so many submissions in one call: bounds the transaction.
     pub const MAX_SUBMISSIONS: usize = 500;
 
-    /// Accepts objects and starts their runs, in one transaction. Answers in the order given. The same submission again
+    /// Accepts objects and starts their runs, in one transaction, and rings for the workers when it started any. Answers in the order given. The same submission again
     /// changes nothing. An object appears at most once in a call.
     pub async fn submit(&self, wishes: &[Submission]) -> Result<Vec<Submitted>, Error> {
         let mut tried = 0;
@@ -235,7 +235,12 @@ impl Store {
                     pool::pause(tried).await;
                 }
                 Err(error) => return Err(Error::of_statement(error)),
-                Ok(answer) => return answer.read(),
+                Ok(answer) => {
+                    if !answer.started.is_empty() {
+                        self.ring(Bell::Work);
+                    }
+                    return answer.read();
+                }
             }
         }
     }
