@@ -52,6 +52,10 @@ use crate::{
 /// Decisions in one append: past this a batch gains little and its runs wait longer for each other.
 const BATCH: usize = 256;
 
+/// No batch is cut shorter than this so that both settlers have one: below it the flush is what takes the time, and two
+/// flushes take twice as long as one.
+const SHARE: usize = 64;
+
 /// Appends at once: one fills while one is flushed; more do not help.
 const SETTLERS: usize = 2;
 
@@ -231,7 +235,7 @@ impl Driver {
     async fn linger(&mut self, signals: &mut Signals) {
         while self.settling.len() < SETTLERS && !self.filling.is_empty() {
             for _ in 0..LINGER {
-                if self.filling.len() >= BATCH {
+                if self.filling.len() >= self.full() {
                     break;
                 }
                 tokio::task::yield_now().await;
@@ -246,13 +250,20 @@ impl Driver {
         }
     }
 
+    /// How many decisions a batch takes. Not all runs at once, else one settler rests while the other works, and all runs
+    /// stay in step with each other for ever.
+    fn full(&self) -> usize {
+        (self.runs.len() / SETTLERS).clamp(SHARE, BATCH)
+    }
+
     /// Decides on runs that are ready until the batch is full.
     fn fill(&mut self) {
         if self.ready.is_empty() {
             return;
         }
         let now = self.now();
-        while self.filling.len() < BATCH {
+        let full = self.full();
+        while self.filling.len() < full {
             let Some(run) = self.ready.pop_front() else { return };
             let Some(carried) = self.runs.get_mut(&run) else {
                 continue;
