@@ -19,24 +19,24 @@ async fn connection_is_ready_when_a_worker_says_so_of_this_generation() {
     fixture.apply(CONNECTION).await;
     let ready = || async { columns(&fixture).await };
     eventually("not checked", || async {
-        ready().await.starts_with("payments Http Unknown NotChecked ")
+        ready().await.starts_with("payments http Unknown NotChecked ")
     })
     .await;
 
     record(&fixture, 1, false, "ConnectFailed").await;
     eventually("what a worker found", || async {
-        ready().await.starts_with("payments Http False ConnectFailed ")
+        ready().await.starts_with("payments http False ConnectFailed ")
     })
     .await;
     record(&fixture, 1, true, "Connected").await;
     eventually("what it found next", || async {
-        ready().await.starts_with("payments Http True Connected ")
+        ready().await.starts_with("payments http True Connected ")
     })
     .await;
 
     fixture.apply(&CONNECTION.replace("8099", "8100")).await;
     eventually("nobody has tried the new address", || async {
-        ready().await.starts_with("payments Http Unknown NotChecked ")
+        ready().await.starts_with("payments http Unknown NotChecked ")
     })
     .await;
     let object = fixture.object("econn", "payments").await;
