@@ -3,7 +3,7 @@
 use clap::CommandFactory;
 use everstep::{
     cli::Cli,
-    metrics::{Figures, Metrics, StoreFigures, WorkerFigures, ControllerFigures},
+    metrics::{ControllerFigures, Figures, Metrics, StoreFigures, WorkerFigures},
 };
 
 const OPERATIONS: &str = include_str!("../docs/operations.md");
@@ -69,8 +69,15 @@ fn every_command_stands_there() {
 
 #[test]
 fn every_metric_stands_there() {
-    let store = StoreFigures { runs: [("Running".to_owned(), 1)].into(), ..StoreFigures::default() };
-    let figures = Figures { store: Some(store), worker: Some(WorkerFigures::default()), controller: Some(ControllerFigures::default()) };
+    let store = StoreFigures {
+        runs: [("Running".to_owned(), 1)].into(),
+        ..StoreFigures::default()
+    };
+    let figures = Figures {
+        store: Some(store),
+        worker: Some(WorkerFigures::default()),
+        controller: Some(ControllerFigures::default()),
+    };
     let text = Metrics::new().unwrap().render(&figures);
     let names: Vec<&str> = text
         .lines()

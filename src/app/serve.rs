@@ -15,11 +15,7 @@ use crate::{
     http::{self, Readiness},
     metrics::Metrics,
     store::Store,
-    worker::{
-        Counters,
-        connection::Source,
-        egress::EgressPolicy,
-    },
+    worker::{Counters, connection::Source, egress::EgressPolicy},
 };
 
 /// What one process does.
@@ -57,7 +53,9 @@ pub(super) async fn serve(options: cli::Service, roles: Roles) -> Result<(), Fai
     if roles.worker {
         readiness.not_ready("worker", "not started yet");
     }
-    let gather = Arc::new(figures::Gather::new(Metrics::new().map_err(|error| Failure::Broken(error.to_string()))?));
+    let gather = Arc::new(figures::Gather::new(
+        Metrics::new().map_err(|error| Failure::Broken(error.to_string()))?,
+    ));
     // Of a port that the system chose, this line is where to read it.
     let listen = listener.local_addr().unwrap_or(options.listen);
     tracing::info!(role = roles.name(), version = env!("CARGO_PKG_VERSION"), %listen, "starting");
@@ -82,7 +80,10 @@ pub(super) async fn serve(options: cli::Service, roles: Roles) -> Result<(), Fai
     result
 }
 
-#[expect(clippy::too_many_arguments, reason = "the parts that the endpoints share with the roles, each once")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the parts that the endpoints share with the roles, each once"
+)]
 async fn work(
     options: &cli::Service,
     roles: Roles,
@@ -93,7 +94,9 @@ async fn work(
     gather: &Arc<figures::Gather>,
     shutdown: &CancellationToken,
 ) -> Result<(), Failure> {
-    let Some(store) = database::connect(url, roles.name(), readiness, shutdown).await? else { return Ok(()) };
+    let Some(store) = database::connect(url, roles.name(), readiness, shutdown).await? else {
+        return Ok(());
+    };
     gather.store(store.clone());
     if !prepare(&store, options, roles, readiness, shutdown).await? {
         return Ok(());
@@ -177,10 +180,17 @@ async fn worker(
         session: control::instance(),
         ..crate::worker::WorkerOptions::default()
     };
-    let carried = Carried { store: store.clone(), source: Source::Cluster(client), egress, options };
+    let carried = Carried {
+        store: store.clone(),
+        source: Source::Cluster(client),
+        egress,
+        options,
+    };
     let started = |counters: Arc<Counters>| {
         gather.worker(Arc::clone(&counters));
-        readiness.ask("worker", move || (counters.registrations.get() == 0).then_some("not registered yet"));
+        readiness.ask("worker", move || {
+            (counters.registrations.get() == 0).then_some("not registered yet")
+        });
     };
     carry::carry(carried, started, shutdown.clone()).await
 }

@@ -204,7 +204,10 @@ mod tests {
 
     #[test]
     fn a_workflow_may_be_called_n() {
-        let manifests = parse("apiVersion: everstep.dev/v1alpha1\nkind: Workflow\nmetadata: {name: n}\nspec: {input: {on: true}}\n").unwrap();
+        let manifests = parse(
+            "apiVersion: everstep.dev/v1alpha1\nkind: Workflow\nmetadata: {name: n}\nspec: {input: {on: true}}\n",
+        )
+        .unwrap();
         assert_eq!(identity(&manifests.workflows[0]).1, "n");
         assert_eq!(manifests.workflows[0]["spec"]["input"], json!({"on": true}));
     }

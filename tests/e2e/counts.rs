@@ -90,13 +90,19 @@ async fn status_costs_few_writes() {
 
     let writes = api_writes(&system).await;
     let soon = "SELECT workflow FROM everstep.runs WHERE workflow LIKE 'short%' AND finished_at - created_at < '450ms'";
-    let soon: Vec<String> = sqlx::query_scalar(soon).fetch_all(&mut system.sql().await).await.unwrap();
+    let soon: Vec<String> = sqlx::query_scalar(soon)
+        .fetch_all(&mut system.sql().await)
+        .await
+        .unwrap();
     assert!(!soon.is_empty(), "none of five ended within half a second");
     for name in &soon {
         let cost = of(&writes, name);
         assert!(cost.len() <= 3, "{name}: {cost:#?}");
         for resource in ["workflows", "events"] {
-            assert!(cost.iter().any(|write| write.resource == resource), "{resource}: {cost:#?}");
+            assert!(
+                cost.iter().any(|write| write.resource == resource),
+                "{resource}: {cost:#?}"
+            );
         }
     }
     let cost = of(&writes, "hello");
