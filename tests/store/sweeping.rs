@@ -150,6 +150,21 @@ async fn a_ring_is_heard_by_its_listeners_and_a_listener_begins_awake() {
 }
 
 #[tokio::test]
+async fn a_start_rings_for_workers_and_a_finish_for_controllers() {
+    let rig = rig().await;
+    let patience = Duration::from_secs(20);
+    let (mut work, mut changed) = (rig.store.listen(Bell::Work), rig.store.listen(Bell::Changed));
+    for _ in 0..2 {
+        timeout(patience, work.rung()).await.unwrap();
+        timeout(patience, changed.rung()).await.unwrap();
+    }
+    let run = rig.submit(wish("a")).await.run.unwrap();
+    timeout(patience, work.rung()).await.expect("the start");
+    rig.store.append(&[finish(run, 1)]).await.unwrap();
+    timeout(patience, changed.rung()).await.expect("the finish");
+}
+
+#[tokio::test]
 async fn a_listener_whose_connection_was_cut_is_woken_when_it_stands_again() {
     let mut rig = rig().await;
     let patience = Duration::from_secs(20);
