@@ -145,12 +145,11 @@ fn sources() -> Vec<(String, String)> {
     files
         .into_iter()
         .map(|path| {
-            let text = fs::read_to_string(&path).unwrap();
-            let name = path
-                .strip_prefix(&root)
-                .unwrap()
+            let text = fs::read_to_string(&path).expect("a source can be read");
+            let place = path.strip_prefix(&root).expect("it was found below the root");
+            let name = place
                 .to_str()
-                .unwrap()
+                .expect("names of sources are UTF-8")
                 .trim_end_matches(".rs")
                 .to_owned();
             (name, without_comments(&text))
@@ -159,8 +158,8 @@ fn sources() -> Vec<(String, String)> {
 }
 
 fn collect(folder: &Path, into: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in fs::read_dir(folder).expect("a folder of sources can be listed") {
+        let path = entry.expect("a folder of sources can be listed").path();
         if path.is_dir() {
             collect(&path, into);
         } else if path.extension().is_some_and(|extension| extension == "rs") {

@@ -1,7 +1,7 @@
 //! What was decided, and is remembered for ever. One journal row holds the events of one decision.
 //!
 //! Names and fields are a stored format: variants and fields are only ever added (golden journals hold this).
-//! An event carries all that [`apply`](super::apply) needs, so that a journal means the same on any later release.
+//! An event carries all that [`apply`](super::apply()) needs, so that a journal means the same on any later release.
 
 use std::sync::Arc;
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{event::StepName, request::Outcome};
 
-/// One thing that happened, for [`decide`](super::decide).
+/// One thing that happened, for [`decide`](super::decide()).
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {
     /// A worker holds the run: what has not begun begins.

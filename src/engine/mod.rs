@@ -2,7 +2,7 @@
 //!
 //! [`Definition::compile`] turns what a user wrote into a definition, or into all that is wrong with it. A [`Run`] is the
 //! state that its journal of [`Event`]s leads to. The world tells it [`Input`]s; [`advance`] decides what follows, and
-//! [`apply`] alone changes the run; [`effects`] says what the run wants from the world now, and [`request`] what an
+//! [`apply()`] alone changes the run; [`effects`] says what the run wants from the world now, and [`request()`] what an
 //! attempt is to perform. Everything here is a function from values to values: no clock, no randomness, no I/O.
 //!
 //! ```text

@@ -108,7 +108,7 @@ async fn brake_releases_what_came_back_and_cancels_the_rest_when_it_has_held_lon
     eventually("cancelled", || async { fixture.count(CANCELS).await == 2 }).await;
     assert!(!counters.brake.load(Relaxed));
     eventually("told", || async { news.lock().unwrap().len() == 4 }).await;
-    let news = news.lock().unwrap();
+    let news = std::mem::take(&mut *news.lock().unwrap());
     let [
         News::BrakeHolds { runs: 50, live: 50, .. },
         News::BrakeReleased { .. },

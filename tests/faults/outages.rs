@@ -29,11 +29,11 @@ async fn runs_go_on_while_the_api_server_is_away() {
 
     const RUNS: usize = 40;
     let known: Vec<Order> = (0..RUNS)
-        .map(|number| order_through(&format!("known-{number}"), charge()))
+        .map(|number| order_through(&format!("known-{number}"), &charge()))
         .collect();
     // No worker has used the shop's Connection yet: nothing of it is remembered.
     let unknown: Vec<Order> = (0..RUNS / 4)
-        .map(|number| order_through(&format!("unknown-{number}"), reserve()))
+        .map(|number| order_through(&format!("unknown-{number}"), &reserve()))
         .collect();
     let orders = [known, unknown].concat();
     world.create(orders.iter().map(|order| order.manifest.clone())).await;
@@ -62,7 +62,7 @@ async fn runs_go_on_while_the_api_server_is_away() {
         "away: all statuses right {:?} after the API server's return",
         back.elapsed()
     );
-    world.create([order_through("later", charge()).manifest]).await;
+    world.create([order_through("later", &charge()).manifest]).await;
     eventually("a new object is seen", DEADLINE, async || {
         world
             .system
@@ -109,7 +109,7 @@ async fn both_workers_use_payments(world: &World, fleet: &mut Fleet<'_>) -> usiz
 }
 
 /// Sleeps until well into the outage, and then takes this step.
-fn order_through(name: &str, step: Value) -> Order {
+fn order_through(name: &str, step: &Value) -> Order {
     let through = step["name"].as_str().unwrap().to_owned();
     let paths = if through == "charge" {
         vec!["/v1/charges"]

@@ -257,12 +257,10 @@ fn time_alone_changes_nothing() {
 /// What tools make of an object that looks like this: kstatus's rules for kinds that it does not know.
 fn verdict(status: &WorkflowStatus, generation: i64) -> &'static str {
     let of = |kind| get(&status.conditions, kind).map(|condition| condition.status);
-    if status
+    let outdated = status
         .observed_generation
-        .is_some_and(|observed| observed != generation)
-    {
-        "InProgress"
-    } else if of(Reconciling) == Some(True) {
+        .is_some_and(|observed| observed != generation);
+    if outdated || of(Reconciling) == Some(True) {
         "InProgress"
     } else if of(Stalled) == Some(True) {
         "Failed"

@@ -18,7 +18,7 @@ const MAX_RESULT: usize = 256 * 1024;
 /// A transaction that is open, and the statement prepared in it.
 pub(super) struct Begun {
     statement: Statement,
-    /// What [`SAME_TRANSACTION`] must find again.
+    /// What [`SAME_WRITING`] or [`SAME_READING`] must find again.
     transaction: String,
 }
 
