@@ -128,6 +128,10 @@ impl Cuts {
 
 /// Copies both ways until one side ends, or until an answer is to be lost.
 async fn session(client: TcpStream, server: TcpStream, cuts: Arc<Cuts>) {
+    // A message goes out as it comes in: put together with the next one it would wait 40 ms for an acknowledgement.
+    for side in [&client, &server] {
+        side.set_nodelay(true).expect("a connected socket takes the option");
+    }
     let (mut from_client, mut to_client) = client.into_split();
     let (from_server, mut to_server) = server.into_split();
     let Some(startup) = startup(&mut from_client, &mut to_client).await else {
