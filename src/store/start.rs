@@ -222,8 +222,8 @@ impl Store {
     /// At most so many submissions in one call: bounds the transaction.
     pub const MAX_SUBMISSIONS: usize = 500;
 
-    /// Accepts objects and starts their runs, in one transaction, and rings for the workers when it started any. Answers in the order given. The same submission again
-    /// changes nothing. An object appears at most once in a call.
+    /// Accepts objects and starts their runs, in one transaction, and rings for the workers when it started any. Answers
+    /// in the order given. The same submission again changes nothing. An object appears at most once in a call.
     pub async fn submit(&self, wishes: &[Submission]) -> Result<Vec<Submitted>, Error> {
         let mut tried = 0;
         loop {
