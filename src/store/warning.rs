@@ -26,7 +26,10 @@ use tracing::{
 /// The driver's name for them.
 const TARGET: &str = "sqlx::postgres::notice";
 
-static EAR: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(Ear::default()));
+/// Two, of which the first listens. While there is only one in a process, `tracing` asks the current thread's alone
+/// whether somebody wants the events of a place in the code, and remembers a no: a warning that came first while nobody
+/// listened, on a connection of somebody else's, would make us deaf for ever.
+static EARS: LazyLock<[Dispatch; 2]> = LazyLock::new(|| [Dispatch::new(Ear::default()), Dispatch::new(Ear::default())]);
 
 thread_local! {
     static HEARD: RefCell<Option<String>> = const { RefCell::new(None) };
@@ -38,7 +41,7 @@ pub(super) async fn heard<T>(answer: impl Future<Output = T>) -> (T, Option<Stri
     let mut warning = None;
     let output = poll_fn(|context| {
         // Left over by nobody: whatever is heard in here is taken in here.
-        let polled = with_default(&EAR, || answer.as_mut().poll(context));
+        let polled = with_default(&EARS[0], || answer.as_mut().poll(context));
         if let Some(said) = HEARD.take() {
             tracing::warn!(said, "PostgreSQL warns");
             warning = Some(said);
@@ -110,5 +113,13 @@ mod tests {
         });
         assert_eq!(warned.await, (7, Some("beware".to_owned())));
         assert_eq!(heard(async { 8 }).await, (8, None));
+    }
+
+    #[tokio::test]
+    async fn a_place_that_warned_before_while_nobody_listened_is_heard() {
+        let warn = || tracing::warn!(target: TARGET, "{}", "beware");
+        assert_eq!(heard(async {}).await, ((), None));
+        warn();
+        assert_eq!(heard(async { warn() }).await, ((), Some("beware".to_owned())));
     }
 }

@@ -1,6 +1,7 @@
 //! A commit that was not replicated as asked for is not a success.
 
 use everstep::store::{AppendError, Appended, Store};
+use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use crate::rig::{Rig, private, step};
@@ -18,15 +19,31 @@ async fn cancel_the_wait(rig: &mut Rig) {
     rig.run(&format!("SELECT pg_cancel_backend({pid})")).await;
 }
 
+/// A changed setting reaches each process of the server in its own time, and it is the checkpointer that makes commits
+/// wait: commits are tried until one does.
+async fn until_commits_wait(rig: &mut Rig) {
+    loop {
+        let mut probe = PgConnection::connect(&rig.url).await.unwrap();
+        let probe = tokio::spawn(async move {
+            let commit = sqlx::raw_sql("SELECT pg_logical_emit_message(true, 'probe', '')");
+            commit.execute(&mut probe).await.unwrap();
+        });
+        while !probe.is_finished() {
+            let cancelled = "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+            if rig.one::<i64>(cancelled).await > 0 {
+                return probe.await.unwrap();
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_commit_whose_wait_for_the_standby_was_cancelled_is_ambiguous_until_it_is_replicated() {
     let (_server, mut rig) = private(&[]).await;
     let run = Uuid::from_u128(1);
     rig.run("ALTER SYSTEM SET synchronous_standby_names = 'nobody'").await;
     rig.run("SELECT pg_reload_conf()").await;
-    while rig.one::<String>("SHOW synchronous_standby_names").await != "nobody" {
-        tokio::task::yield_now().await;
-    }
+    until_commits_wait(&mut rig).await;
 
     let store = rig.store.clone();
     let first = tokio::spawn(async move { store.append(&[step(run, 1)]).await });
