@@ -3,6 +3,7 @@
 
 use std::{fs, process::Stdio, time::Duration};
 
+use everstep::worker::SETTLERS;
 use sqlx::{AssertSqlSafe, Row};
 use tokio::process::Command;
 
@@ -20,13 +21,17 @@ CREATE SCHEMA yardstick;
 CREATE TABLE yardstick.journal (LIKE everstep.journal INCLUDING ALL);
 CREATE TABLE yardstick.runs (LIKE everstep.runs INCLUDING ALL);
 CREATE TABLE yardstick.active (LIKE everstep.active INCLUDING ALL);
+CREATE TABLE yardstick.audit (LIKE everstep.audit INCLUDING ALL);
 CREATE SEQUENCE yardstick.batches CACHE 1000;
 CREATE TABLE yardstick.run AS SELECT * FROM everstep.runs WHERE phase = 'Succeeded' LIMIT 1;
 CREATE TABLE yardstick.decision AS
   SELECT seq, nonce, events::text AS events FROM everstep.journal WHERE run_id = (SELECT id FROM yardstick.run);
 CREATE TABLE yardstick.claim AS
   SELECT 'bench' AS namespace, everstep.now() AS ready_at, (SELECT id FROM everstep.workers LIMIT 1) AS worker_id;
-ANALYZE yardstick.run, yardstick.decision, yardstick.claim;
+CREATE TABLE yardstick.note AS
+  SELECT actor, operation, object_uid, epoch, detail::text AS detail FROM everstep.audit
+  WHERE run_id = (SELECT id FROM yardstick.run) AND operation = 'finished';
+ANALYZE yardstick.run, yardstick.decision, yardstick.claim, yardstick.note;
 -- What was measured before must not be written out meanwhile.
 CHECKPOINT";
 
@@ -44,27 +49,27 @@ pub(crate) struct Batch {
     /// Rows of the journal that one run has.
     decisions: u32,
     /// Connections that write at once.
-    writers: u32,
+    writers: usize,
 }
 
 impl Batch {
     /// As it was measured with so many runs in flight.
     pub(crate) fn of(settled: &Settled, steps: u32, in_flight: u32) -> Self {
-        Self::new(settled.batch(), steps, in_flight)
+        Self::new(settled.batch(), steps, in_flight as usize)
     }
 
-    fn new(rows: f64, steps: u32, in_flight: u32) -> Self {
+    fn new(rows: f64, steps: u32, in_flight: usize) -> Self {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "at most some hundreds"
         )]
         let rows = (rows.round() as u32).max(1);
-        // A worker has two settlers; a run alone keeps only one busy.
         Self {
             rows,
             decisions: steps + 1,
-            writers: in_flight.min(2),
+            // As many as the worker has; a run alone keeps only one busy.
+            writers: in_flight.min(SETTLERS),
         }
     }
 
@@ -157,7 +162,7 @@ mod tests {
             Batch {
                 rows: 256,
                 decisions: 4,
-                writers: 2
+                writers: SETTLERS
             }
         );
         // Of 256 rows 64 began a run.
