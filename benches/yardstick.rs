@@ -13,6 +13,9 @@ use crate::{
     server::Server,
 };
 
+/// Connections that a worker appends over.
+const WRITERS: u32 = SETTLERS as u32;
+
 const SCRIPT: &str = include_str!("yardstick.sql");
 
 /// Samples of the rows that the worker wrote, and copies of the tables with all their indexes and checks.
@@ -49,27 +52,28 @@ pub(crate) struct Batch {
     /// Rows of the journal that one run has.
     decisions: u32,
     /// Connections that write at once.
-    writers: usize,
+    writers: u32,
 }
 
 impl Batch {
     /// As it was measured with so many runs in flight.
     pub(crate) fn of(settled: &Settled, steps: u32, in_flight: u32) -> Self {
-        Self::new(settled.batch(), steps, in_flight as usize)
+        Self::new(settled.batch(), steps, in_flight)
     }
 
-    fn new(rows: f64, steps: u32, in_flight: usize) -> Self {
+    fn new(rows: f64, steps: u32, in_flight: u32) -> Self {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "at most some hundreds"
         )]
         let rows = (rows.round() as u32).max(1);
+        let rows = rows.min(in_flight);
         Self {
             rows,
             decisions: steps + 1,
-            // As many as the worker has; a run alone keeps only one busy.
-            writers: in_flight.min(SETTLERS),
+            // As many as the worker has, as long as no more rows are under way than it may have runs.
+            writers: (in_flight / rows).min(WRITERS),
         }
     }
 
@@ -162,7 +166,7 @@ mod tests {
             Batch {
                 rows: 256,
                 decisions: 4,
-                writers: SETTLERS
+                writers: 3
             }
         );
         // Of 256 rows 64 began a run.
