@@ -1,7 +1,7 @@
 //! Cancels runs whose object is gone, in the background, without ever touching those whose object lives.
 //!
 //! ```text
-//!   live owners (database) ─▶ plan: suspects, to_prove ─▶ brake ─▶ live LIST, live GET of each ─▶ cancel
+//!   live owners (database) ─▶ plan: deleted, missing ─▶ brake ─▶ share ─▶ live LIST, live GET of each ─▶ cancel
 //! ```
 //! A pass runs every period, and soon after a Delete event. What it decides is in `plan`, what it may believe in
 //! `proof`. The statement that cancels checks its suspicion again.
@@ -11,6 +11,7 @@ pub mod plan;
 mod proof;
 
 use std::collections::{BTreeSet, HashSet};
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use kube::Client;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use self::plan::{Brake, plan};
+use self::plan::{Brake, allowance, plan, share};
 use self::proof::{Doubt, Witness};
 use crate::store::{self, LiveOwner, Store};
 
@@ -93,6 +94,15 @@ pub struct Orphans {
     pub counters: Arc<Counters>,
 }
 
+/// What a pass left for the next one.
+#[derive(Debug, Default)]
+struct Left {
+    /// UIDs of deleted objects of which the database does not know that yet.
+    deleted: HashSet<String>,
+    /// Runs of deleted objects that did not fit into this period.
+    runs: i64,
+}
+
 /// Why a pass did not come to its end.
 #[derive(Debug, thiserror::Error)]
 enum Error {
@@ -107,6 +117,7 @@ pub async fn run(mut orphans: Orphans, shutdown: CancellationToken) {
     let mut witness = Witness::new(orphans.client.clone());
     let mut brake = Brake::default();
     let mut deleted = HashSet::new();
+    let mut waiting = 0;
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
@@ -122,10 +133,11 @@ pub async fn run(mut orphans: Orphans, shutdown: CancellationToken) {
             deleted.insert(uid);
         }
         match pass(&orphans, &mut witness, &mut brake, &deleted).await {
-            // What is still to be done is in the database by now: the suspicion.
-            Ok(()) => {
+            Ok(left) => {
                 orphans.counters.passes.fetch_add(1, Relaxed);
-                deleted.clear();
+                say_waiting(mem::replace(&mut waiting, left.runs), left.runs);
+                // All others are done, or on record in the database.
+                deleted.retain(|uid| left.deleted.contains(uid));
             }
             Err(error) => {
                 orphans.counters.given_up.fetch_add(1, Relaxed);
@@ -140,19 +152,23 @@ async fn pass(
     witness: &mut Witness,
     brake: &mut Brake,
     deleted: &HashSet<String>,
-) -> Result<(), Error> {
+) -> Result<Left, Error> {
     let store = &orphans.store;
     let owners = live_owners(orphans).await?;
     // Asked after the owners were read. Watches that are not complete show too little.
     if (orphans.sight)("").is_none() {
-        return Ok(());
+        return Ok(Left {
+            deleted: deleted.clone(),
+            runs: 0,
+        });
     }
     let seen = |uid: &str| (orphans.sight)(uid).unwrap_or(true);
     let plan = plan(&owners, seen, deleted, orphans.period);
     tracing::debug!(
         owners = owners.len(),
         suspects = plan.suspects.len(),
-        to_prove = plan.to_prove.len(),
+        deleted = plan.deleted.len(),
+        missing = plan.missing.len(),
         "orphan pass"
     );
     if !plan.alive.is_empty() {
@@ -166,40 +182,52 @@ async fn pass(
         let new = plan.suspects.iter().filter(|uid| !suspected.contains(uid.as_str()));
         orphans.counters.suspected.fetch_add(new.count() as u64, Relaxed);
     }
-    if plan.to_prove.is_empty() {
+    if plan.deleted.is_empty() && plan.missing.is_empty() {
         if brake.is_held() {
             weigh(orphans, brake, 0).await?;
         }
-        return Ok(());
+        return Ok(Left::default());
     }
     witness.check_server(&store.cluster().await?).await?;
-    let mut going = HashSet::new();
-    let mut listed = HashSet::new();
-    for namespace in plan
-        .to_prove
-        .iter()
-        .map(|owner| owner.namespace.as_str())
-        .collect::<BTreeSet<_>>()
-    {
+    let (mut going, mut listed) = (HashSet::new(), HashSet::new());
+    let to_prove = plan.deleted.iter().chain(&plan.missing);
+    let namespaces: BTreeSet<&str> = to_prove.clone().map(|owner| &*owner.namespace).collect();
+    for namespace in namespaces {
         if witness.is_going(namespace).await? {
             going.insert(namespace);
         }
         listed.extend(witness.list(namespace).await?.into_keys());
     }
-    let counted = plan
-        .to_prove
-        .iter()
-        .filter(|owner| !going.contains(owner.namespace.as_str()));
-    if weigh(orphans, brake, counted.map(|owner| owner.uncancelled_runs).sum()).await? {
-        return Ok(());
+    let lasts = |owner: &&LiveOwner| !going.contains(&*owner.namespace);
+    let missing: Vec<&LiveOwner> = plan.missing.iter().filter(lasts).collect();
+    let deletions: Vec<&LiveOwner> = plan.deleted.iter().filter(lasts).collect();
+    let excepted: Vec<&LiveOwner> = to_prove.filter(|owner| !lasts(owner)).collect();
+    let Weight { held, live } = weigh(orphans, brake, runs_of(&missing)).await?;
+    if held {
+        return Ok(Left {
+            deleted: deletions.iter().map(|owner| owner.uid.clone()).collect(),
+            runs: 0,
+        });
     }
-    let mut gone = Vec::new();
-    for owner in plan.to_prove.iter().filter(|owner| !listed.contains(&owner.uid)) {
-        if witness.is_gone(owner).await? {
-            gone.push(owner);
+    let spent = store.orphans_cancelled_within(orphans.period).await?;
+    let share = share(&missing, &deletions, allowance(live) - spent);
+    for (owners, most) in [
+        (&excepted, runs_of(&excepted)),
+        (&share.missing, runs_of(&share.missing)),
+        (&share.deleted, share.runs),
+    ] {
+        let mut gone = Vec::new();
+        for owner in owners.iter().filter(|owner| !listed.contains(&owner.uid)) {
+            if witness.is_gone(owner).await? {
+                gone.push(*owner);
+            }
         }
+        cancel(orphans, &gone, most).await?;
     }
-    cancel(orphans, &gone).await
+    Ok(Left {
+        deleted: HashSet::new(),
+        runs: (runs_of(&deletions) - share.runs).max(0),
+    })
 }
 
 /// The owners of live runs that are ours to judge.
@@ -223,8 +251,19 @@ async fn live_owners(orphans: &Orphans) -> Result<Vec<LiveOwner>, store::Error> 
     Ok(owners)
 }
 
-/// Whether the brake holds a pass that would cancel `runs`.
-async fn weigh(orphans: &Orphans, brake: &mut Brake, runs: i64) -> Result<bool, store::Error> {
+fn runs_of(owners: &[&LiveOwner]) -> i64 {
+    owners.iter().map(|owner| owner.uncancelled_runs).sum()
+}
+
+/// What the brake said.
+struct Weight {
+    held: bool,
+    /// Live runs of objects.
+    live: i64,
+}
+
+/// Whether the brake holds a pass that misses the objects of so many runs.
+async fn weigh(orphans: &Orphans, brake: &mut Brake, runs: i64) -> Result<Weight, store::Error> {
     let live = orphans.store.live_owned_runs().await?;
     let before = brake.held_since();
     let held = brake.holds(runs, live, orphans.store.now());
@@ -245,26 +284,41 @@ async fn weigh(orphans: &Orphans, brake: &mut Brake, runs: i64) -> Result<bool, 
         }
         (None, None) | (Some(_), Some(_)) => {}
     }
-    Ok(held)
+    Ok(Weight { held, live })
 }
 
-async fn cancel(orphans: &Orphans, gone: &[&LiveOwner]) -> Result<(), Error> {
+/// Says once that deletions wait, and once that they do not any more.
+fn say_waiting(before: i64, now: i64) {
+    if before == 0 && now > 0 {
+        tracing::warn!(
+            runs = now,
+            "objects of many live runs were deleted: their runs are cancelled over several periods, a tenth of all \
+             live ones in each. If that was not meant, stop the controllers now"
+        );
+    }
+    if before > 0 && now == 0 {
+        tracing::info!("no deleted object waits any more for its runs to be cancelled");
+    }
+}
+
+async fn cancel(orphans: &Orphans, gone: &[&LiveOwner], most: i64) -> Result<(), Error> {
     let uids: Vec<String> = gone.iter().map(|owner| owner.uid.clone()).collect();
     if uids.is_empty() {
         return Ok(());
     }
-    for cancelled in orphans.store.cancel_orphans(&uids, FRESH, &orphans.actor).await? {
+    let done = orphans.store.cancel_orphans(&uids, most, FRESH, &orphans.actor).await?;
+    for cancelled in done {
         let owner = gone.iter().find(|owner| owner.uid == cancelled.uid);
         let (namespace, name) = owner.map_or(("", ""), |owner| (owner.namespace.as_str(), owner.name.as_str()));
-        tracing::info!(
-            uid = cancelled.uid,
-            namespace,
-            name,
-            runs = cancelled.runs,
-            "runs of a deleted object cancelled"
-        );
-        // Another replica was faster, and has told it.
+        // None: another replica was faster, and has told it, or they wait for their turn.
         if cancelled.runs > 0 {
+            tracing::info!(
+                uid = cancelled.uid,
+                namespace,
+                name,
+                runs = cancelled.runs,
+                "runs of a deleted object cancelled"
+            );
             orphans.counters.cancelled.fetch_add(1, Relaxed);
             (orphans.tell)(News::Cancelled {
                 namespace: namespace.to_owned(),
