@@ -10,6 +10,7 @@ mod dev;
 mod invalid;
 mod outcomes;
 mod process;
+mod readiness;
 mod refusals;
 mod runs;
 mod secrets;
