@@ -5,6 +5,7 @@
 mod change;
 mod connections;
 mod counts;
+mod databases;
 mod deletion;
 mod dev;
 mod invalid;
