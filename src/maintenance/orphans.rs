@@ -21,7 +21,7 @@ use kube::Client;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use self::plan::{Brake, allowance, plan, share};
+use self::plan::{Brake, allowance, plan, plan_idle, share};
 use self::proof::{Doubt, Witness};
 use crate::store::{self, LiveOwner, Store};
 
@@ -31,6 +31,8 @@ const PAGE: i64 = 1000;
 const GATHER: Duration = Duration::from_millis(500);
 /// Deletions that are remembered; of those beyond it the periodic pass makes suspects.
 const MOST_DELETIONS: usize = 10_000;
+/// Idle objects that one pass proves gone, each by a GET: nobody waits for it.
+const MOST_IDLE: usize = 100;
 /// How old a confirmed suspicion may be when its runs are cancelled.
 const FRESH: Duration = Duration::from_secs(120);
 
@@ -119,9 +121,10 @@ pub async fn run(mut orphans: Orphans, shutdown: CancellationToken) {
     let mut deleted = HashSet::new();
     let mut waiting = 0;
     loop {
+        let mut idle_too = false;
         tokio::select! {
             () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(orphans.period) => {}
+            () = tokio::time::sleep(orphans.period) => idle_too = true,
             Some(uid) = orphans.deleted.recv() => {
                 deleted.insert(uid);
                 tokio::time::sleep(GATHER).await;
@@ -132,7 +135,14 @@ pub async fn run(mut orphans: Orphans, shutdown: CancellationToken) {
         {
             deleted.insert(uid);
         }
-        match pass(&orphans, &mut witness, &mut brake, &deleted).await {
+        let mut passed = pass(&orphans, &mut witness, &mut brake, &deleted).await;
+        if idle_too && !brake.is_held() && passed.is_ok() {
+            passed = match idle_pass(&orphans, &mut witness).await {
+                Ok(()) => passed,
+                Err(error) => Err(error),
+            };
+        }
+        match passed {
             Ok(left) => {
                 orphans.counters.passes.fetch_add(1, Relaxed);
                 say_waiting(mem::replace(&mut waiting, left.runs), left.runs);
@@ -154,7 +164,7 @@ async fn pass(
     deleted: &HashSet<String>,
 ) -> Result<Left, Error> {
     let store = &orphans.store;
-    let owners = live_owners(orphans).await?;
+    let owners = ours(orphans, Owners::WithLiveRuns).await?;
     // Asked after the owners were read. Watches that are not complete show too little.
     if (orphans.sight)("").is_none() {
         return Ok(Left {
@@ -230,12 +240,52 @@ async fn pass(
     })
 }
 
-/// The owners of live runs that are ours to judge.
-async fn live_owners(orphans: &Orphans) -> Result<Vec<LiveOwner>, store::Error> {
+/// Takes note of objects without live runs that are gone, so that retention removes what is left of them. The proof is the
+/// same; there is nothing to cancel, so nothing to weigh.
+async fn idle_pass(orphans: &Orphans, witness: &mut Witness) -> Result<(), Error> {
+    let store = &orphans.store;
+    let owners = ours(orphans, Owners::Idle).await?;
+    if (orphans.sight)("").is_none() {
+        return Ok(());
+    }
+    let seen = |uid: &str| (orphans.sight)(uid).unwrap_or(true);
+    let plan = plan_idle(&owners, seen, orphans.period, MOST_IDLE);
+    if !plan.alive.is_empty() {
+        store.seen_alive(&plan.alive).await?;
+    }
+    if !plan.suspects.is_empty() {
+        store.suspect(&plan.suspects).await?;
+    }
+    if plan.missing.is_empty() {
+        return Ok(());
+    }
+    witness.check_server(&store.cluster().await?).await?;
+    let mut gone = Vec::new();
+    for owner in &plan.missing {
+        if witness.is_gone(owner).await? {
+            gone.push(owner);
+        }
+    }
+    // A run that began meanwhile is not cancelled here: this pass has weighed nothing.
+    cancel(orphans, &gone, 0).await
+}
+
+/// Which owners.
+#[derive(Clone, Copy)]
+enum Owners {
+    WithLiveRuns,
+    Idle,
+}
+
+/// The owners that are ours to judge, of all pages.
+async fn ours(orphans: &Orphans, which: Owners) -> Result<Vec<LiveOwner>, store::Error> {
     let mut owners: Vec<LiveOwner> = Vec::new();
     loop {
         let after = owners.last().map(|owner| owner.uid.clone());
-        let page = orphans.store.live_owners(after.as_deref(), PAGE).await?;
+        let page = match which {
+            Owners::WithLiveRuns => orphans.store.live_owners(after.as_deref(), PAGE).await?,
+            Owners::Idle => orphans.store.idle_owners(after.as_deref(), PAGE).await?,
+        };
         if page.is_empty() {
             break;
         }

@@ -40,6 +40,27 @@ async fn run_of_an_object_deleted_while_the_controller_was_down_is_cancelled_aft
 }
 
 #[tokio::test]
+async fn finished_object_that_was_deleted_is_found_gone_and_nothing_else_is() {
+    let fixture = Fixture::new("idle").await;
+    let _controller = fixture.controller();
+    fixture.apply(HELLO).await;
+    fixture.apply(&HELLO.replace("name: hello", "name: other")).await;
+    for name in ["hello", "other"] {
+        fixture.condition(name, "Accepted").await;
+    }
+    fixture.finish_all("Succeeded").await;
+    for name in ["hello", "other"] {
+        fixture.condition(name, "Finished").await;
+    }
+    fixture.delete("hello").await;
+    let gone = "SELECT count(*) FROM everstep.owners WHERE gone_at IS NOT NULL";
+    eventually("on record", || async { fixture.count(gone).await == 1 }).await;
+    let name = "SELECT name FROM everstep.owners WHERE gone_at IS NOT NULL";
+    assert_eq!(fixture.text(name).await, "hello");
+    assert_eq!(fixture.count(CANCELS).await, 0);
+}
+
+#[tokio::test]
 async fn brake_holds_when_the_objects_of_500_live_runs_vanish_at_once() {
     let fixture = Fixture::new("brake").await;
     fixture

@@ -70,6 +70,25 @@ pub fn plan(owners: &[LiveOwner], seen: impl Fn(&str) -> bool, deleted: &HashSet
     plan
 }
 
+/// The same for objects without a live run: nothing is to be cancelled, so all that are proven gone are `missing`, and
+/// what is to happen to runs does not matter. At most `most` are proven by one pass.
+pub fn plan_idle(owners: &[LiveOwner], seen: impl Fn(&str) -> bool, period: Duration, most: usize) -> Plan {
+    let mut plan = Plan::default();
+    for owner in owners {
+        if seen(&owner.uid) {
+            if owner.suspected_at.is_some() {
+                plan.alive.push(owner.uid.clone());
+            }
+            continue;
+        }
+        plan.suspects.push(owner.uid.clone());
+        if owner.suspected_at.is_some_and(|since| owner.read_at >= since + period) && plan.missing.len() < most {
+            plan.missing.push(owner.clone());
+        }
+    }
+    plan
+}
+
 /// How many of `live` object-owned runs may be cancelled within a period, by all passes together.
 pub fn allowance(live: i64) -> i64 {
     ALWAYS.max(live / ONE_IN)
@@ -228,6 +247,31 @@ mod tests {
         let mut recorded = owner("u", None);
         recorded.gone_at = Some(at(2));
         assert_eq!(said(&recorded, &none()), "deleted");
+    }
+
+    #[test]
+    fn idle_object_is_proven_gone_after_two_passes_whatever_its_policy() {
+        let idle = |uid: &str, suspected_at| LiveOwner {
+            deletion_policy: DeletionPolicy::Orphan,
+            uncancelled_runs: 0,
+            ..owner(uid, suspected_at)
+        };
+        let owners = [
+            idle("new", None),
+            idle("early", Some(941)),
+            idle("old", Some(940)),
+            idle("older", Some(1)),
+        ];
+        let plan = |seen: fn(&str) -> bool, most| plan_idle(&owners, seen, PERIOD, most);
+        let missing = |plan: &Plan| plan.missing.iter().map(|owner| owner.uid.clone()).collect::<Vec<_>>();
+        let nothing = plan(|_| false, 10);
+        assert_eq!(
+            (missing(&nothing), nothing.suspects.len()),
+            (vec!["old".to_owned(), "older".to_owned()], 4)
+        );
+        assert_eq!(missing(&plan(|_| false, 1)), ["old"]);
+        assert_eq!(plan(|_| true, 10).alive, ["early", "old", "older"]);
+        assert!(plan(|_| true, 10).missing.is_empty());
     }
 
     /// I-11.
