@@ -144,7 +144,7 @@ const SHAPES: [&str; 62] = [
     "input.l.map(x, input.long)",
     "timestamp(input.at) + duration(#)",
 ];
-const LEAVES: [&str; 36] = [
+const LEAVES: [&str; 37] = [
     "0",
     "1",
     "-1",
@@ -181,6 +181,7 @@ const LEAVES: [&str; 36] = [
     "input.for",
     "int",
     "'+02:00'",
+    "'Europe/Berlin'",
 ];
 
 fn expression(random: &mut Random, depth: usize, out: &mut String) {
