@@ -267,9 +267,7 @@ pub(crate) const FLAGS: &[(&str, &str)] = &[("--orphan-period", "2s"), ("--resyn
 
 /// The value of a metric, named with its labels if it has any; 0 when it is not there.
 pub(crate) async fn metric(process: &mut Process, name: &str) -> f64 {
-    let (_, text) = process.get("/metrics").await;
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.map_or(0.0, |value| value.parse().unwrap())
+    process.metric(name).await
 }
 
 /// Waits until `holds`.

@@ -423,6 +423,23 @@ impl Process {
         }
     }
 
+    /// A figure of `/metrics`, with its labels as they are printed; 0 when there is none.
+    pub(crate) async fn metric(&mut self, name: &str) -> f64 {
+        let (_, text) = self.get("/metrics").await;
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    /// Waits until a figure of `/metrics` has grown by so much.
+    pub(crate) async fn counts(&mut self, name: &str, more: u32) {
+        let before = self.metric(name).await;
+        let until = Instant::now() + DEADLINE;
+        while self.metric(name).await < before + f64::from(more) {
+            assert!(Instant::now() < until, "{name} does not grow by {more}");
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
     /// Whether it has not ended.
     pub(crate) fn is_running(&mut self) -> bool {
         self.child.exit_status().unwrap().is_none()
