@@ -8,6 +8,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 
+use super::history;
 use super::seed::Random;
 use super::support::controlplane::{self, ControlPlane};
 use super::support::postgres;
@@ -95,7 +96,10 @@ impl World {
         let mut last = 0;
         let until = Instant::now() + patience;
         while last < runs as i64 {
-            assert!(Instant::now() < until, "{last} of {runs} runs ended in {patience:?}");
+            if Instant::now() >= until {
+                let open = history::open(&self.system.direct_url).await;
+                panic!("{last} of {runs} runs ended in {patience:?}; of the others: {open:#?}");
+            }
             tokio::time::sleep(POLL).await;
             last = self.system.count(ended).await;
         }
