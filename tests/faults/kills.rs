@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::history;
 use super::seed::{Random, setting};
 use super::workload::{Order, order};
-use super::world::{Fleet, World};
+use super::world::{DEADLINE, Fleet, World};
 
 const KILLS: u64 = 50;
 const RUNS: u64 = 200;
@@ -45,7 +45,7 @@ async fn whoever_is_killed_every_run_ends_once_with_its_result() {
         eprintln!("kill {kill}: a {role}, {created} runs so far");
     }
     world.all_ended(runs, HELD).await;
-    world.all_shown(&orders, Duration::from_secs(30)).await;
+    world.all_shown(&orders, DEADLINE).await;
     fleet.all_run();
 
     let recorded = history::runs(&world.system.direct_url).await;

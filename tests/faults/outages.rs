@@ -61,7 +61,7 @@ async fn runs_go_on_while_the_api_server_is_away() {
 
     plane.start_api_server().await.unwrap();
     let back = Instant::now();
-    world.all_shown(&orders, DEADLINE).await;
+    world.all_shown(&orders, 2 * AWAY).await;
     eprintln!(
         "away: all statuses right {:?} after the API server's return",
         back.elapsed()

@@ -139,7 +139,7 @@ async fn two_timer_sweeps_at_once_wake_each_run_once() {
 #[tokio::test]
 async fn a_ring_is_heard_by_its_listeners_and_a_listener_begins_awake() {
     let rig = rig().await;
-    let patience = Duration::from_secs(20);
+    let patience = Duration::from_secs(60);
     let mut work = rig.store.listen(Bell::Work);
     timeout(patience, work.rung()).await.expect("awake from the beginning");
     timeout(patience, work.rung())
@@ -152,7 +152,7 @@ async fn a_ring_is_heard_by_its_listeners_and_a_listener_begins_awake() {
 #[tokio::test]
 async fn a_start_rings_for_workers_and_a_finish_for_controllers() {
     let rig = rig().await;
-    let patience = Duration::from_secs(20);
+    let patience = Duration::from_secs(60);
     let (mut work, mut changed) = (rig.store.listen(Bell::Work), rig.store.listen(Bell::Changed));
     for _ in 0..2 {
         timeout(patience, work.rung()).await.unwrap();
@@ -167,7 +167,7 @@ async fn a_start_rings_for_workers_and_a_finish_for_controllers() {
 #[tokio::test]
 async fn a_listener_whose_connection_was_cut_is_woken_when_it_stands_again() {
     let mut rig = rig().await;
-    let patience = Duration::from_secs(20);
+    let patience = Duration::from_secs(60);
     let mut mail = rig.store.listen(Bell::Mail);
     for _ in 0..2 {
         timeout(patience, mail.rung()).await.unwrap();

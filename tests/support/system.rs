@@ -38,7 +38,7 @@ mod payments;
 pub(crate) use payments::{Entry, Ledger};
 
 /// Long enough for everything that should happen.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(20);
 /// Flags that make a process as quick as tests need it. A flag that a test gives wins.
 const QUICK: &[(&str, &str)] = &[
