@@ -105,6 +105,8 @@ fn plan(loaded: &Loaded, definition: &Definition, now: Timestamp) -> Result<Appe
         nonce: nonce(loaded, now),
         events: serde_json::to_string(&events).map_err(|error| error.to_string())?,
         taken: Vec::new(),
+        consumed: Vec::new(),
+        undelivered: Vec::new(),
         then: Then::Keep { told: None },
     })
 }

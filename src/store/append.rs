@@ -27,6 +27,10 @@ pub struct Append {
     pub events: String,
     /// Rows of the inbox that this decision has taken; a command is consumed by being taken.
     pub taken: Vec<i64>,
+    /// Signals that a wait of this decision matched, taken now or by an earlier decision.
+    pub consumed: Vec<i64>,
+    /// Of a run that ends: signals that were taken, now or earlier, and that no wait has matched.
+    pub undelivered: Vec<i64>,
     /// What becomes of the worker's hold on the run.
     pub then: Then,
 }

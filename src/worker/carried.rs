@@ -331,6 +331,8 @@ impl Carried {
             nonce,
             events: serde_json::to_string(events).expect("events are JSON: string keys, no failing serializer"),
             taken,
+            consumed: Vec::new(),
+            undelivered: Vec::new(),
             then,
         })
     }

@@ -59,6 +59,7 @@ impl Rig {
             kind: "Workflow".to_owned(),
             namespace: "default".to_owned(),
             name: name.to_owned(),
+            workflow: name.to_owned(),
             generation: 1,
             deletion_policy: DeletionPolicy::Background,
             retention: Retention::default(),
@@ -71,6 +72,7 @@ impl Rig {
                 trigger: "OnApply".to_owned(),
             }),
             only_when_idle: false,
+            commands: Vec::new(),
         };
         let submitted = self.store.submit(&[submission]).await.unwrap();
         self.store.ring(Bell::Work);
