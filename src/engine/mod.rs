@@ -55,6 +55,7 @@ mod request;
 mod retry;
 mod run;
 mod scope;
+mod signal;
 mod signature;
 mod snapshot;
 mod summary;
@@ -70,10 +71,13 @@ pub use event::{Event, RunError, StepName};
 pub use input::{Input, Mail};
 pub use key::{Deed, StepKey};
 pub use origin::Origin;
-pub use phase::{Phase, RunResult};
-pub use render::request;
+pub use phase::{Parking, Phase, RunResult};
+pub use render::{attempt_timeout, request};
 pub use request::{Expect, HttpRequest, HttpTarget, Outcome, Request, SqlRequest};
 pub use run::Run;
+pub use signal::{
+    MAX_BUFFERED, MAX_BUFFERED_BYTES, MAX_PAYLOAD_BYTES, Rejection, Signal, consumed, rejected, unconsumed,
+};
 pub use signature::{BODY_FIELDS, revision, step_signatures};
 pub use snapshot::Corrupt;
 pub use summary::{Summary, SummaryError, summary};

@@ -254,7 +254,7 @@ impl Carried {
             let Some(abort) = &running.abort else { return true };
             let wanted = wants.iter().any(|effect| match effect {
                 Effect::Perform { step, attempt, .. } => running.is(step, *attempt),
-                Effect::WakeAt { .. } => false,
+                Effect::AwaitSignal { .. } | Effect::WakeAt { .. } => false,
             });
             if !wanted {
                 abort.abort();
@@ -284,7 +284,7 @@ impl Carried {
                     key: *key,
                 })
             }
-            Effect::WakeAt { .. } => None,
+            Effect::AwaitSignal { .. } | Effect::WakeAt { .. } => None,
         });
         wanted.collect()
     }
@@ -374,7 +374,7 @@ impl Carried {
     fn wake_at(&self) -> Option<Timestamp> {
         let timers = self.wants.iter().filter_map(|effect| match effect {
             Effect::WakeAt { at } => Some(*at),
-            Effect::Perform { .. } => None,
+            Effect::Perform { .. } | Effect::AwaitSignal { .. } => None,
         });
         timers.min()
     }

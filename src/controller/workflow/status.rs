@@ -132,8 +132,11 @@ fn phase(phase: engine::Phase) -> Phase {
     match phase {
         engine::Phase::Pending => Phase::Pending,
         engine::Phase::Running => Phase::Running,
+        engine::Phase::Waiting => Phase::Waiting,
         engine::Phase::Sleeping => Phase::Sleeping,
+        engine::Phase::Paused => Phase::Paused,
         engine::Phase::Cancelling => Phase::Cancelling,
+        engine::Phase::Compensating => Phase::Compensating,
         engine::Phase::Succeeded => Phase::Succeeded,
         engine::Phase::Failed => Phase::Failed,
         engine::Phase::Cancelled => Phase::Cancelled,
@@ -191,9 +194,13 @@ fn registered(last: Option<&RunFacts>) -> Vec<Draft> {
         let status = match run.phase {
             engine::Phase::Succeeded => True,
             engine::Phase::Failed | engine::Phase::Cancelled | engine::Phase::TimedOut => False,
-            engine::Phase::Pending | engine::Phase::Running | engine::Phase::Sleeping | engine::Phase::Cancelling => {
-                Unknown
-            }
+            engine::Phase::Pending
+            | engine::Phase::Running
+            | engine::Phase::Waiting
+            | engine::Phase::Sleeping
+            | engine::Phase::Paused
+            | engine::Phase::Cancelling
+            | engine::Phase::Compensating => Unknown,
         };
         drafts.push(Draft::new(LastRunSucceeded, status, run.phase.as_str(), why(run)));
     }
