@@ -87,6 +87,8 @@ impl Database {
     /// Inserts runs of so many no-op steps that wait to be claimed, as a start leaves them, all in one commit; and leaves
     /// the tables as the autovacuum of a database in use does.
     pub(crate) async fn seed(&mut self, steps: u32, runs: u64) -> Result<(), Failure> {
+        // What was written before becomes segments for what comes, and nothing of it is written out meanwhile.
+        sqlx::raw_sql("CHECKPOINT").execute(&mut self.connection).await?;
         let body = definition(steps);
         sqlx::query(
             "INSERT INTO everstep.definitions (namespace, workflow, revision, body)

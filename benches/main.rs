@@ -87,6 +87,9 @@ fn measure(asked: &Measure) -> Result<(), Failure> {
 
 #[expect(clippy::print_stdout, reason = "the table is the answer of this program")]
 async fn measure_all(asked: &Measure, server: &mut Server) -> Result<Vec<Row>, Failure> {
+    if asked.scenario.contains(&Scenario::Steps) {
+        server.fill_log().await?;
+    }
     let mut rows = Vec::new();
     println!("{}", report::head());
     for scenario in &asked.scenario {

@@ -3,6 +3,7 @@
 
 use std::{fs, process::Stdio, time::Duration};
 
+use everstep::worker::SETTLERS;
 use sqlx::{AssertSqlSafe, Row};
 use tokio::process::Command;
 
@@ -12,6 +13,9 @@ use crate::{
     server::Server,
 };
 
+/// Connections that a worker appends over.
+const WRITERS: u32 = SETTLERS as u32;
+
 const SCRIPT: &str = include_str!("yardstick.sql");
 
 /// Samples of the rows that the worker wrote, and copies of the tables with all their indexes and checks.
@@ -20,13 +24,17 @@ CREATE SCHEMA yardstick;
 CREATE TABLE yardstick.journal (LIKE everstep.journal INCLUDING ALL);
 CREATE TABLE yardstick.runs (LIKE everstep.runs INCLUDING ALL);
 CREATE TABLE yardstick.active (LIKE everstep.active INCLUDING ALL);
+CREATE TABLE yardstick.audit (LIKE everstep.audit INCLUDING ALL);
 CREATE SEQUENCE yardstick.batches CACHE 1000;
 CREATE TABLE yardstick.run AS SELECT * FROM everstep.runs WHERE phase = 'Succeeded' LIMIT 1;
 CREATE TABLE yardstick.decision AS
   SELECT seq, nonce, events::text AS events FROM everstep.journal WHERE run_id = (SELECT id FROM yardstick.run);
 CREATE TABLE yardstick.claim AS
   SELECT 'bench' AS namespace, everstep.now() AS ready_at, (SELECT id FROM everstep.workers LIMIT 1) AS worker_id;
-ANALYZE yardstick.run, yardstick.decision, yardstick.claim;
+CREATE TABLE yardstick.note AS
+  SELECT actor, operation, object_uid, epoch, detail::text AS detail FROM everstep.audit
+  WHERE run_id = (SELECT id FROM yardstick.run) AND operation = 'finished';
+ANALYZE yardstick.run, yardstick.decision, yardstick.claim, yardstick.note;
 -- What was measured before must not be written out meanwhile.
 CHECKPOINT";
 
@@ -60,11 +68,12 @@ impl Batch {
             reason = "at most some hundreds"
         )]
         let rows = (rows.round() as u32).max(1);
-        // A worker has two settlers; a run alone keeps only one busy.
+        let rows = rows.min(in_flight);
         Self {
             rows,
             decisions: steps + 1,
-            writers: in_flight.min(2),
+            // As many as the worker has, as long as no more rows are under way than it may have runs.
+            writers: (in_flight / rows).min(WRITERS),
         }
     }
 
@@ -157,7 +166,7 @@ mod tests {
             Batch {
                 rows: 256,
                 decisions: 4,
-                writers: 2
+                writers: 3
             }
         );
         // Of 256 rows 64 began a run.

@@ -11,6 +11,11 @@ WITH batch AS (
   INSERT INTO yardstick.journal (run_id, seq, at, nonce, events)
   SELECT row.run_id, row.seq, clock.now, sample.nonce, sample.events::json
   FROM (SELECT clock_timestamp() AS now) AS clock, row JOIN yardstick.decision AS sample USING (seq)
+), audit AS (
+  INSERT INTO yardstick.audit (at, actor, operation, object_uid, run_id, epoch, detail)
+  SELECT clock_timestamp(), sample.actor, sample.operation, sample.object_uid, ended.run_id, sample.epoch,
+    sample.detail::json
+  FROM ended, yardstick.note AS sample
 ), runs AS (
   INSERT INTO yardstick.runs (id, :columns)
   SELECT ended.run_id, :columns FROM ended, yardstick.run AS sample

@@ -1,4 +1,6 @@
-//! The one write path of a run: decisions of many runs in one statement.
+//! The one write path of a run: decisions of many runs in one statement. What the statements say: `statement`.
+
+pub(super) mod statement;
 
 use std::collections::HashSet;
 
@@ -7,33 +9,8 @@ use serde_json::Value;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
-use super::{
-    Bell, Cause, Error, Store,
-    pool::{self, Statement},
-    row::{column, to_sql},
-};
+use super::{Bell, Cause, Error, Store, pool, row::column};
 use crate::engine::Summary;
-
-/// A middle step: one inserted row a run. Whoever is there first keeps the place; the insert waits for a transaction that
-/// is still committing the same one.
-const APPEND: &str = "
-INSERT INTO everstep.journal AS j (run_id, seq, at, nonce, events)
-SELECT run_id, seq, at, nonce, events::json
-FROM UNNEST($1::uuid[], $2::int[], $3::timestamptz[], $4::bigint[], $5::text[]) AS new (run_id, seq, at, nonce, events)
-ON CONFLICT DO NOTHING
-RETURNING j.run_id";
-
-const APPEND_AND_MORE: &str = include_str!("sql/append.sql");
-
-/// A statement of its own, after the insert has waited: it sees the row that was in the way. It writes to the log, so that
-/// its own commit waits as long as the row's has to: a row that can be seen may not be replicated yet.
-const WHOSE: &str = "
-WITH marked AS MATERIALIZED (
-  SELECT pg_logical_emit_message(true, 'everstep', '')
-)
-SELECT j.run_id
-FROM marked, UNNEST($1::uuid[], $2::int[], $3::bigint[]) AS new (run_id, seq, nonce)
-JOIN everstep.journal AS j ON j.run_id = new.run_id AND j.seq = new.seq AND j.nonce = new.nonce";
 
 /// One decision of one run.
 #[derive(Debug, Clone, PartialEq)]
@@ -145,9 +122,9 @@ impl Store {
         while let Some(places) = open.pop().filter(|places| !places.is_empty()) {
             let part: Vec<&Append> = places.iter().map(|&place| &batch[place]).collect();
             match self.send(&part, conflict).await {
-                Ok(mine) => {
+                Ok(written) => {
                     for &place in places {
-                        if mine.contains(&batch[place].run) {
+                        if written.has(batch[place].run) {
                             answers[place] = Appended::Mine;
                         }
                     }
@@ -174,30 +151,53 @@ impl Store {
         Ok(answers)
     }
 
-    /// One statement, sorted by run; again, when it lost against others. Answers the runs whose decision is in the journal.
-    async fn send(&self, part: &[&Append], conflict: Conflict) -> Result<HashSet<Uuid>, Sent> {
+    /// One statement, sorted by run; again, when it lost against others.
+    async fn send(&self, part: &[&Append], conflict: Conflict) -> Result<Written, Sent> {
+        let mut straight = conflict == Conflict::Lost;
         let mut tried = 0;
         loop {
             tried += 1;
             let mut link = self.pool.link().await.map_err(Sent::Failed)?;
-            match link.fetch(statement(part)).await {
-                Ok(rows) => {
+            let answer = match statement::straight(part).filter(|_| straight) {
+                Some(statement) => link.execute(statement).await.map(|_| None),
+                None => link.fetch(statement::careful(part)).await.map(Some),
+            };
+            match answer {
+                Ok(None) => return Ok(Written::All),
+                Ok(Some(rows)) => {
                     let mut mine = runs(&rows)?;
                     if conflict == Conflict::AskNonce && mine.len() < part.len() {
                         let rows = link
-                            .fetch(whose(part))
+                            .fetch(statement::whose(part))
                             .await
                             .map_err(|error| Sent::Unknown(error.into()))?;
                         mine.extend(runs(&rows)?);
                     }
-                    return Ok(mine);
+                    return Ok(Written::Only(mine));
                 }
+                // Somebody else was there first: nothing was written, and the careful statement tells whose run it is.
+                Err(error) if straight && statement::is_taken(&error) => straight = false,
                 Err(error) if pool::is_retryable(&error) && tried < pool::tries() => {
                     drop(link);
                     pool::pause(tried).await;
                 }
                 Err(error) => return Err(Sent::of(error)),
             }
+        }
+    }
+}
+
+/// Whose decisions of a statement are in the journal.
+enum Written {
+    All,
+    Only(HashSet<Uuid>),
+}
+
+impl Written {
+    fn has(&self, run: Uuid) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(runs) => runs.contains(&run),
         }
     }
 }
@@ -241,84 +241,6 @@ fn runs(rows: &[PgRow]) -> Result<HashSet<Uuid>, Sent> {
         .map(|row| column(row, "run_id"))
         .collect::<Result<_, _>>()
         .map_err(|error| Sent::Unknown(error.into()))
-}
-
-/// A decision of which nothing but a row of the journal remains is the common case: it gets a statement of its own, whose
-/// plan costs nothing.
-fn statement(part: &[&Append]) -> Statement<'static> {
-    let told: Vec<(&Append, &Told)> = part
-        .iter()
-        .filter_map(|&append| Some((append, append.then.told()?)))
-        .collect();
-    let taken: Vec<(Uuid, i64)> = part
-        .iter()
-        .flat_map(|append| append.taken.iter().map(|&id| (append.run, id)))
-        .collect();
-    if told.is_empty() && taken.is_empty() {
-        return journal(sqlx::query(APPEND), part);
-    }
-    journal(sqlx::query(APPEND_AND_MORE), part)
-        .bind(taken.iter().map(|(run, _)| *run).collect::<Vec<_>>())
-        .bind(taken.iter().map(|(_, id)| *id).collect::<Vec<_>>())
-        .bind(told.iter().map(|(append, _)| append.run).collect::<Vec<_>>())
-        .bind(told.iter().map(|(append, _)| append.then.as_str()).collect::<Vec<_>>())
-        .bind(
-            told.iter()
-                .map(|(_, told)| told.summary.phase.as_str())
-                .collect::<Vec<_>>(),
-        )
-        .bind(told.iter().map(|(_, told)| told.reason.as_deref()).collect::<Vec<_>>())
-        .bind(told.iter().map(|(_, told)| text(&told.summary)).collect::<Vec<_>>())
-        .bind(told.iter().map(|(_, told)| to_sql(told.deadline)).collect::<Vec<_>>())
-        .bind(
-            told.iter()
-                .map(|(_, told)| to_sql(told.summary.started_at))
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            told.iter()
-                .map(|(append, told)| to_sql(finished_at(append, told)))
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            told.iter()
-                .map(|(append, _)| append.then.snapshot().map(text))
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            told.iter()
-                .map(|(append, _)| to_sql(append.then.wake_at()))
-                .collect::<Vec<_>>(),
-        )
-}
-
-/// Binds `$1` to `$5`: the rows of the journal.
-pub(super) fn journal<'q>(statement: Statement<'q>, part: &[&Append]) -> Statement<'q> {
-    statement
-        .bind(part.iter().map(|append| append.run).collect::<Vec<_>>())
-        .bind(part.iter().map(|append| append.seq).collect::<Vec<_>>())
-        .bind(part.iter().map(|append| to_sql(Some(append.at))).collect::<Vec<_>>())
-        .bind(part.iter().map(|append| append.nonce).collect::<Vec<_>>())
-        .bind(part.iter().map(|append| append.events.as_str()).collect::<Vec<_>>())
-}
-
-fn whose(part: &[&Append]) -> Statement<'static> {
-    sqlx::query(WHOSE)
-        .bind(part.iter().map(|append| append.run).collect::<Vec<_>>())
-        .bind(part.iter().map(|append| append.seq).collect::<Vec<_>>())
-        .bind(part.iter().map(|append| append.nonce).collect::<Vec<_>>())
-}
-
-/// A terminal run has an end, whatever its summary forgot.
-fn finished_at(append: &Append, told: &Told) -> Option<Timestamp> {
-    match append.then {
-        Then::Finish { .. } => Some(told.summary.finished_at.unwrap_or(append.at)),
-        Then::Keep { .. } | Then::Park { .. } => None,
-    }
-}
-
-fn text(value: &impl serde::Serialize) -> String {
-    serde_json::to_string(value).expect("a tree of strings, numbers and maps with string keys")
 }
 
 impl Then {

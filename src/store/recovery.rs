@@ -122,7 +122,11 @@ impl Store {
         let appends: Vec<&Append> = sorted.iter().map(|taken| &taken.append).collect();
         let dead: Vec<Uuid> = sorted.iter().map(|taken| taken.dead).collect();
         let rows = self
-            .fetch(|| append::journal(sqlx::query(TAKE_OVER), &appends).bind(&dead).bind(me))
+            .fetch(|| {
+                append::statement::rows(sqlx::query(TAKE_OVER), &appends)
+                    .bind(&dead)
+                    .bind(me)
+            })
             .await?;
         let mine: HashSet<Uuid> = rows.iter().map(|row| column(row, "run_id")).collect::<Result<_, _>>()?;
         let answer = |taken: &TakeOver| {

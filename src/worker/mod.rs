@@ -6,7 +6,7 @@
 //! | file | idea |
 //! |---|---|
 //! | `lease` | the right to act, kept by a thread of its own and given up by the clock |
-//! | `drive` | one task that owns all runs and feeds two settlers |
+//! | `drive` | one task that owns all runs and feeds the settlers |
 //! | `carried`, `mailbox`, `alarm`, `pace`, `nonce` | its pure parts: a run in memory, its mail, when to look next |
 //! | `intake`, `definitions` | claim, load, rebuild |
 //! | `attempts`, `action` | effects as tasks; what an effect does |
@@ -49,6 +49,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use counters::{Counter, Counters};
+pub use drive::SETTLERS;
 pub use links::Links;
 pub use options::WorkerOptions;
 

@@ -44,20 +44,35 @@ async fn a_middle_step_is_one_inserted_row_and_no_other_write() {
     assert_eq!(changed, [&("journal".to_owned(), 1)]);
 }
 
+/// By either statement: the straight one, and the one that also takes mail.
 #[tokio::test]
 async fn a_finish_ends_everything_of_the_run_and_sets_its_expiry() {
-    let mut rig = rig().await;
-    let run = rig.start("a").await;
-    rig.owned().await;
-    rig.run(&format!("INSERT INTO everstep.timers VALUES ('{run}', now())"))
-        .await;
-    assert_eq!(rig.store.append(&[finish(run, 1)]).await.unwrap(), [Appended::Mine]);
-    assert_eq!((rig.count("active").await, rig.count("timers").await), (0, 0));
-    let row =
-        "SELECT concat_ws(' ', phase, summary_seq, summary ->> 'progress', expires_at - finished_at, snapshot_seq)
-               FROM everstep.runs";
-    assert_eq!(rig.one::<String>(row).await, "Succeeded 1 1/2 30 days");
-    assert_eq!(rig.count("audit WHERE operation = 'finished'").await, 1);
+    for with_mail in [false, true] {
+        let mut rig = rig().await;
+        let run = rig.start("a").await;
+        rig.owned().await;
+        rig.run(&format!("INSERT INTO everstep.timers VALUES ('{run}', now())"))
+            .await;
+        let taken = if with_mail {
+            vec![rig.mail(run, "k").await]
+        } else {
+            Vec::new()
+        };
+        let finish = Append {
+            taken,
+            ..finish(run, 1)
+        };
+        assert_eq!(rig.store.append(&[finish]).await.unwrap(), [Appended::Mine]);
+        assert_eq!((rig.count("active").await, rig.count("timers").await), (0, 0));
+        let row =
+            "SELECT concat_ws(' ', phase, summary_seq, summary ->> 'progress', expires_at - finished_at, snapshot_seq)
+             FROM everstep.runs";
+        assert_eq!(rig.one::<String>(row).await, "Succeeded 1 1/2 30 days");
+        let row =
+            "SELECT concat_ws(' ', actor, run_id, epoch, detail) FROM everstep.audit WHERE operation = 'finished'";
+        let audited = format!(r#"worker {run} 1 {{"phase":"Succeeded"}}"#);
+        assert_eq!(rig.one::<String>(row).await, audited);
+    }
 }
 
 #[tokio::test]
@@ -108,6 +123,29 @@ async fn a_lost_finish_changes_nothing() {
     assert_eq!(rig.count("active").await, 1);
     assert_eq!(rig.count("runs WHERE finished_at IS NULL").await, 1);
     assert_eq!(rig.count("inbox WHERE taken_seq IS NULL").await, 1);
+}
+
+/// P10: what a loser wanted does not happen, and what others of its batch wanted does.
+#[tokio::test]
+async fn a_loser_does_not_spoil_its_batch() {
+    let mut rig = rig().await;
+    let (lost, won) = (rig.start("a").await, rig.start("b").await);
+    rig.store.append(&[step(lost, 1)]).await.unwrap();
+    let late = Append {
+        nonce: 1,
+        ..finish(lost, 1)
+    };
+    let answers = rig.store.append(&[late, finish(won, 1)]).await.unwrap();
+    assert_eq!(answers, [Appended::Lost, Appended::Mine]);
+    let live = rig
+        .one::<Uuid>("SELECT id FROM everstep.runs WHERE finished_at IS NULL")
+        .await;
+    assert_eq!(
+        (live, rig.one::<Uuid>("SELECT run_id FROM everstep.active").await),
+        (lost, lost)
+    );
+    assert_eq!(rig.count("journal").await, 2);
+    assert_eq!(rig.count("audit WHERE operation = 'finished'").await, 1);
 }
 
 /// P6: the backstop.

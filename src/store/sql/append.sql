@@ -62,7 +62,7 @@ WITH letter AS (
 ), noted AS (
   INSERT INTO everstep.audit (at, actor, operation, object_uid, run_id, epoch, detail)
   SELECT f.at, 'worker', 'finished', NULL, f.run_id, (SELECT epoch FROM everstep.cluster),
-    json_build_object('phase', f.phase)
+    ('{"phase":"' || f.phase || '"}')::json
   FROM follows AS f
   WHERE f.becomes = 'finish'
 )
