@@ -48,8 +48,8 @@ RETURN CASE pg_catalog.current_setting('role') WHEN 'none' THEN SESSION_USER
   ELSE pg_catalog.current_setting('role')::name END;
 
 -- Why a value cannot be stored, or null. What a worker's JSON reader refuses would be mail, or a run, that nobody can read:
--- more than 100 levels, which take 200 characters; numbers that no double holds, which take 309.
-CREATE FUNCTION everstep.unfit(value jsonb, bytes integer) RETURNS text
+-- some 100 levels, which take 200 characters; numbers that no double holds, which take 309.
+CREATE FUNCTION everstep.unfit(value jsonb, bytes integer, levels integer) RETURNS text
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -57,10 +57,10 @@ DECLARE
   size integer := octet_length(value::text);
 BEGIN
   RETURN CASE
-    WHEN size < 200 THEN NULL
+    WHEN size < 100 THEN NULL
     WHEN size > bytes THEN format('has %s bytes, more than %s', size, bytes)
-    WHEN jsonb_path_exists(value, 'strict $.**{100} ? (@.type() == "object" || @.type() == "array")')
-      THEN 'is nested deeper than 100 levels'
+    WHEN jsonb_path_exists(value, format('strict $.**{%s} ? (@.type() == "object" || @.type() == "array")', levels)::jsonpath)
+      THEN format('is nested deeper than %s levels', levels)
     WHEN jsonb_path_exists(value, 'strict $.** ? (@ > 1e308 || @ < -1e308)') THEN 'holds a number beyond 1e308'
   END;
 END
@@ -102,9 +102,9 @@ BEGIN
       MESSAGE = format('everstep.start: role %s may not use namespace %s', everstep.caller(), ns),
       HINT = 'An administrator grants it: SELECT everstep.grant_namespace(role, namespace).';
   END IF;
-  IF refuse_start.input IS NOT NULL AND everstep.unfit(refuse_start.input, 262144) IS NOT NULL THEN
+  IF refuse_start.input IS NOT NULL AND everstep.unfit(refuse_start.input, 262144, 100) IS NOT NULL THEN
     RAISE EXCEPTION USING ERRCODE = 'program_limit_exceeded',
-      MESSAGE = 'everstep.start: input ' || everstep.unfit(refuse_start.input, 262144),
+      MESSAGE = 'everstep.start: input ' || everstep.unfit(refuse_start.input, 262144, 100),
       HINT = 'Pass a reference to large data.';
   END IF;
   SELECT o.suspended INTO is_suspended
@@ -147,7 +147,7 @@ BEGIN
     AND o.gone_at IS NULL AND o.definition_id IS NOT NULL
     AND start.workflow NOT LIKE '%/%/%'
     AND (start.key IS NULL OR octet_length(start.key) BETWEEN 1 AND 253)
-    AND (start.input IS NULL OR everstep.unfit(start.input, 262144) IS NULL)
+    AND (start.input IS NULL OR everstep.unfit(start.input, 262144, 100) IS NULL)
   -- The object that has the name now, of those that had it.
   ORDER BY o.accepted_at DESC
   LIMIT 1;
@@ -233,7 +233,7 @@ BEGIN
       MESSAGE = 'everstep.signal: dedup_key is empty or longer than 253 bytes',
       HINT = 'Leave it out for a signal at each call.';
   END IF;
-  why := everstep.unfit(signal.payload, 65536);
+  why := everstep.unfit(signal.payload, 65536, 99);
   IF why IS NOT NULL THEN
     RAISE EXCEPTION USING ERRCODE = 'program_limit_exceeded', MESSAGE = 'everstep.signal: payload ' || why,
       HINT = 'Pass a reference to large data.';
@@ -404,9 +404,10 @@ JOIN everstep.runs AS r ON r.id = j.run_id
 CROSS JOIN LATERAL json_array_elements(everstep.readable(j.events)) WITH ORDINALITY AS e (event, place)
 WHERE r.namespace = ANY (ARRAY(SELECT g.namespace FROM everstep.grants AS g WHERE g.role = everstep.caller()));
 
--- One row for each step that has begun or was skipped, as far as the journal is kept. Key: run_id, begun_seq, step.
+-- One row for each step that has begun or was skipped, and for each compensation (deed Undo), as far as the journal is
+-- kept. Key: run_id, begun_seq, step, deed.
 CREATE VIEW everstep.step_list WITH (security_barrier) AS
-SELECT r.id AS run_id, r.namespace, r.workflow, s.step, s.begun_seq,
+SELECT r.id AS run_id, r.namespace, r.workflow, s.step, s.deed, s.begun_seq,
   CASE s.ended_by
     WHEN 'StepSucceeded' THEN 'Succeeded' WHEN 'StepFailed' THEN 'Failed' WHEN 'StepSkipped' THEN 'Skipped'
     WHEN 'StepCancelled' THEN 'Cancelled'
@@ -414,7 +415,7 @@ SELECT r.id AS run_id, r.namespace, r.workflow, s.step, s.begun_seq,
   s.attempts, s.begun_at, s.ended_at, s.error
 FROM everstep.runs AS r
 CROSS JOIN LATERAL (
-  SELECT e.step, min(e.seq) AS begun_seq, min(e.at) AS begun_at,
+  SELECT e.step, e.deed, min(e.seq) AS begun_seq, min(e.at) AS begun_at,
     (max((e.detail ->> 'attempt')::bigint) FILTER (WHERE e.event = 'StepStarted'))::integer AS attempts,
     (array_agg(e.event ORDER BY e.seq DESC, e.place DESC) FILTER (WHERE e.ends))[1] AS ended_by,
     max(e.at) FILTER (WHERE e.ends) AS ended_at,
@@ -422,6 +423,7 @@ CROSS JOIN LATERAL (
       AS error
   FROM (
     SELECT j.seq, j.at, list.place, one.event, one.detail, one.detail ->> 'step' AS step,
+      coalesce(one.detail ->> 'deed', 'Do') AS deed,
       one.event IN ('StepSucceeded', 'StepFailed', 'StepSkipped', 'StepCancelled') AS ends
     FROM everstep.journal AS j
     CROSS JOIN LATERAL json_array_elements(everstep.readable(j.events)) WITH ORDINALITY AS list (value, place)
@@ -430,7 +432,7 @@ CROSS JOIN LATERAL (
     WHERE j.run_id = r.id AND one.event ~ '^(Step|Attempt)'
   ) AS e
   WHERE e.step IS NOT NULL
-  GROUP BY e.step
+  GROUP BY e.step, e.deed
 ) AS s
 WHERE r.namespace = ANY (ARRAY(SELECT g.namespace FROM everstep.grants AS g WHERE g.role = everstep.caller()));
 
