@@ -137,7 +137,7 @@ fn step(prefix: &str, i: usize, plan: &Plan, visible: &[String]) -> Value {
             "waitForSignal",
             json!({
                 "signal": format!("s{}", plan.reads % 3), "timeout": format!("{}s", plan.reads.max(1)),
-                "onTimeout": if plan.reads % 2 == 0 { "Continue" } else { "Fail" }
+                "onTimeout": if plan.reads.is_multiple_of(2) { "Continue" } else { "Fail" }
             }),
         ),
         _ => ("http", json!({"connection": "c", "path": "/x", "query": {"q": text}})),
@@ -170,10 +170,10 @@ fn step(prefix: &str, i: usize, plan: &Plan, visible: &[String]) -> Value {
         let read = format!("=[steps.{name}.output, steps.{name}.attempts]");
         match plan.undo {
             0 => {
-                step["compensate"] = json!({"http": {"connection": "c", "path": "/u", "method": "POST", "body": read}})
+                step["compensate"] = json!({"http": {"connection": "c", "path": "/u", "method": "POST", "body": read}});
             }
             1 => {
-                step["compensate"] = json!({"sql": {"connection": "db", "query": "SELECT 1", "args": [read]}, "retry": {"maxAttempts": 2}})
+                step["compensate"] = json!({"sql": {"connection": "db", "query": "SELECT 1", "args": [read]}, "retry": {"maxAttempts": 2}});
             }
             2 => step["compensate"] = json!({"set": {"x": format!("=steps.{name}.output.absent")}}),
             _ => {}
@@ -227,7 +227,7 @@ fn signal(id: u8) -> Signal {
         id: i64::from(id),
         name: format!("s{}", id % 4),
         payload: json!({"n": id}),
-        by: (id % 2 == 0).then(|| "alice".to_owned()),
+        by: id.is_multiple_of(2).then(|| "alice".to_owned()),
         received_at: "2026-11-21T08:00:00Z".parse().unwrap(),
     }
 }

@@ -119,7 +119,8 @@ mod tests {
     fn first(step: Value) -> Value {
         let mut undone = get("done");
         undone["compensate"] = json!({"http": {"url": "https://h/"}, "retry": {"maxAttempts": 1}});
-        json!({"steps": [undone, step], "finally": [get("z")], "timeout": "1h"})
+        let steps = vec![undone, step];
+        json!({"steps": steps, "finally": [get("z")], "timeout": "1h"})
     }
 
     /// A run that stands in its second step.
