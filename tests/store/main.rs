@@ -15,5 +15,6 @@ mod pooled;
 mod postgres;
 mod retrying;
 mod rig;
+mod signalling;
 mod sweeping;
 mod working;
