@@ -17,4 +17,8 @@ mod retrying;
 mod rig;
 mod signalling;
 mod sweeping;
+mod tls;
+#[path = "../support/tls_postgres.rs"]
+#[allow(dead_code, reason = "shared by test binaries that each use a part")]
+mod tls_postgres;
 mod working;
