@@ -693,3 +693,20 @@ async fn whatever_ends_a_signal_rings_for_controllers() {
     assert_eq!(rig.store.mail_sweep(None).await.unwrap().undelivered, 1);
     timeout(patience, changed.rung()).await.expect("a sweep");
 }
+
+/// Else a run that is paused or cancelled would go on, because signals lie before the command.
+#[tokio::test]
+async fn a_load_has_every_command_however_many_signals_there_are() {
+    let mut rig = rig().await;
+    let run = rig.start("a").await;
+    rig.run(&format!(
+        "INSERT INTO everstep.inbox (run_id, kind, signal, dedup_key, payload)
+         SELECT '{run}', 'Signal', 'go', n, '{{}}' FROM generate_series(1, 1500) AS n"
+    ))
+    .await;
+    let cancel = rig.mail(run, "k").await;
+    let (_, loaded) = rig.owned().await;
+    let ids: Vec<i64> = loaded.mail.iter().map(|row| row.id).collect();
+    assert_eq!((ids.len(), ids.last()), (1000, Some(&cancel)));
+    assert!(ids.is_sorted(), "the order of arrival");
+}
