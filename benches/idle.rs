@@ -118,6 +118,7 @@ fn submission(number: u32, url: &str) -> Result<Submission, Failure> {
         kind: "Workflow".to_owned(),
         namespace: "bench".to_owned(),
         name: format!("idle-{number}"),
+        workflow: format!("idle-{number}"),
         generation: 1,
         deletion_policy: DeletionPolicy::Background,
         retention: intent.retention,
@@ -130,6 +131,7 @@ fn submission(number: u32, url: &str) -> Result<Submission, Failure> {
             trigger: "OnApply".to_owned(),
         }),
         only_when_idle: false,
+        commands: Vec::new(),
     })
 }
 

@@ -140,6 +140,7 @@ fn submission(workflow: &Value, intent: &Intent) -> Submission {
         uid,
         kind: "Workflow".to_owned(),
         namespace,
+        workflow: name.clone(),
         name,
         generation: 1,
         deletion_policy: DeletionPolicy::Background,
@@ -153,6 +154,7 @@ fn submission(workflow: &Value, intent: &Intent) -> Submission {
             trigger: "Dev".to_owned(),
         }),
         only_when_idle: false,
+        commands: Vec::new(),
     }
 }
 

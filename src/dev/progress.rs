@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::engine::{Event, RunResult, StepError};
+use crate::engine::{Deed, Event, RunResult, StepError};
 
 /// The line for `event` of the Workflow `name`, decided at `at`; none for what people need not see.
 pub fn line(name: &str, at: Timestamp, event: &Event) -> Option<String> {
@@ -18,6 +18,9 @@ pub fn line(name: &str, at: Timestamp, event: &Event) -> Option<String> {
 fn words(event: &Event) -> Option<(Option<&str>, String)> {
     let words = match event {
         Event::RunStarted { .. } => (None, "started".to_owned()),
+        Event::StepStarted {
+            step, deed: Deed::Undo, ..
+        } => (Some(&**step), "undo started".to_owned()),
         Event::StepStarted { step, attempt: 1, .. } => (Some(&**step), "started".to_owned()),
         Event::StepStarted { step, attempt, .. } => (Some(&**step), format!("attempt {attempt} started")),
         Event::AttemptFailed {
@@ -25,31 +28,64 @@ fn words(event: &Event) -> Option<(Option<&str>, String)> {
             attempt,
             error,
             retry_at,
+            deed,
         } => {
+            let what = match deed {
+                Deed::Do => format!("attempt {attempt}"),
+                Deed::Undo => "undo".to_owned(),
+            };
             let when = retry_at.strftime("%H:%M:%S%.3f");
             (
                 Some(&**step),
-                format!("attempt {attempt} failed, next at {when}: {}", reason(error)),
+                format!("{what} failed, next at {when}: {}", reason(error)),
             )
         }
         Event::TimerArmed { step, fire_at } => (
             Some(&**step),
             format!("sleeps until {}", fire_at.strftime("%H:%M:%S%.3f")),
         ),
+        Event::SignalAwaited { step, signal, until } => {
+            let until = until.map_or_else(String::new, |until| {
+                format!(" until {}", until.strftime("%H:%M:%S%.3f"))
+            });
+            (Some(&**step), format!("waits for signal {signal}{until}"))
+        }
+        Event::SignalBuffered { signal } => (None, format!("signal {} kept until a step waits for it", signal.name)),
+        Event::SignalConsumed { step, .. } => (Some(&**step), "took its signal".to_owned()),
+        Event::SignalRejected { reason, .. } => (None, format!("signal rejected: {}", reason.as_str())),
+        Event::StepTimedOut { step } => (Some(&**step), "timed out, and the run goes on".to_owned()),
+        Event::StepSucceeded {
+            step, deed: Deed::Undo, ..
+        } => (Some(&**step), "undone".to_owned()),
+        Event::StepFailed {
+            step,
+            error,
+            deed: Deed::Undo,
+            ..
+        } => (Some(&**step), format!("could not be undone: {}", reason(error))),
         Event::StepSucceeded { step, .. } => (Some(&**step), "succeeded".to_owned()),
         Event::StepFailed {
             step,
             error,
             tolerated: false,
+            ..
         } => (Some(&**step), format!("failed: {}", reason(error))),
         Event::StepFailed {
             step,
             error,
             tolerated: true,
+            ..
         } => (Some(&**step), format!("failed, and the run goes on: {}", reason(error))),
         Event::StepSkipped { step } => (Some(&**step), "skipped".to_owned()),
-        Event::StepCancelled { step } => (Some(&**step), "cancelled".to_owned()),
+        Event::StepCancelled { step, .. } => (Some(&**step), "cancelled".to_owned()),
         Event::CancelRequested { reason } => (None, format!("cancel requested: {reason}")),
+        Event::TerminateRequested { reason } => (None, format!("terminate requested: {reason}")),
+        Event::RunPaused { .. } => (None, "paused".to_owned()),
+        Event::RunResumed { .. } => (None, "resumed".to_owned()),
+        Event::RunParked { reason, .. } => (None, format!("stands still: {}", reason.as_str())),
+        Event::RunRetried { .. } => (None, "retried".to_owned()),
+        Event::RetryRefused { reason } => (None, format!("retry refused: {reason}")),
+        Event::CompensationEnded => (None, "compensation ended".to_owned()),
         Event::RunEnding {
             result: RunResult::Succeeded,
             output,
@@ -98,6 +134,7 @@ mod tests {
                     step: step.clone(),
                     attempt: 1,
                     at,
+                    deed: Deed::Do,
                 },
                 "greet: started",
             ),
@@ -106,6 +143,7 @@ mod tests {
                     step: step.clone(),
                     attempt: 2,
                     at,
+                    deed: Deed::Do,
                 },
                 "greet: attempt 2 started",
             ),
@@ -113,6 +151,8 @@ mod tests {
                 Event::StepSucceeded {
                     step: step.clone(),
                     output: json!({"a": 1}),
+                    deed: Deed::Do,
+                    undoable: false,
                 },
                 "greet: succeeded",
             ),
@@ -122,6 +162,7 @@ mod tests {
                     step,
                     error: StepError::new(ErrorKind::Sql, "23505", "duplicate"),
                     tolerated: false,
+                    deed: Deed::Do,
                 },
                 "greet: failed: Sql 23505: duplicate",
             ),
@@ -137,6 +178,7 @@ mod tests {
             result: RunResult::Succeeded,
             error: None,
             output: Some(json!({"said": "hi"})),
+            undo: false,
         };
         assert_eq!(
             shown(&ending).unwrap(),
@@ -150,6 +192,7 @@ mod tests {
             result: RunResult::TimedOut,
             error: Some(error),
             output: None,
+            undo: false,
         };
         assert_eq!(
             shown(&ending).unwrap(),

@@ -2,12 +2,14 @@
 //!
 //! Effects are a level, not an edge: an attempt that runs and is no longer among them is to be aborted.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use super::{
-    definition::Definition,
+    definition::{Action, Definition},
     event::StepName,
-    key::{Deed, StepKey},
+    key::StepKey,
     run::{Activity, Run},
 };
 
@@ -18,10 +20,19 @@ pub enum Effect {
     Perform {
         /// The step.
         step: StepName,
-        /// Which attempt; 1 is the first.
+        /// Which attempt. 1 is the first, and no number comes twice for a step, in whatever round, done or undone.
         attempt: u32,
         /// The same for every attempt of the step, and for a start repeated after a lost failover.
         key: StepKey,
+    },
+    /// A step waits for a signal: nothing to perform, the run's inbox has it or will.
+    AwaitSignal {
+        /// The step.
+        step: StepName,
+        /// The signal's name.
+        signal: Arc<str>,
+        /// When the wait ends without one.
+        until: Option<Timestamp>,
     },
     /// Tell the run [`TimersDue`](super::Input::TimersDue) at this instant: its earliest timer.
     WakeAt {
@@ -30,11 +41,12 @@ pub enum Effect {
     },
 }
 
-/// Everything that the run wants now: attempts in the order in which their steps began, then its earliest timer.
+/// Everything that the run wants now: attempts and waits in the order in which their steps began, then its earliest timer.
 ///
 /// A terminal run wants nothing, and neither does one that has not begun: it is moved by [`Claimed`](super::Input::Claimed).
-/// Every other run wants at least one thing.
-pub fn effects(run: &Run, _def: &Definition) -> Vec<Effect> {
+/// A run that stands still (`Paused`) wants the attempts that are open, and what its open waits wait for; its timers take
+/// effect when it goes on. Every other run wants at least one thing.
+pub fn effects(run: &Run, def: &Definition) -> Vec<Effect> {
     if run.is_terminal() {
         return Vec::new();
     }
@@ -44,17 +56,29 @@ pub fn effects(run: &Run, _def: &Definition) -> Vec<Effect> {
     let mut effects = Vec::with_capacity(run.open.len() + 1);
     // The result is known already in `finally`, so its deadline has no say any more.
     let mut earliest = if run.ending.is_none() { run.deadline } else { None };
+    let mut sooner = |at: Timestamp| earliest = Some(earliest.map_or(at, |earliest| earliest.min(at)));
     for open in &run.open {
         match open.activity {
             Activity::Attempt => effects.push(Effect::Perform {
                 step: open.step.clone(),
                 attempt: open.attempt,
-                key: StepKey::new(&run.origin, &open.step, 0, Deed::Do, 0),
+                key: StepKey::new(&run.origin, &open.step, 0, open.deed, run.round(&open.step, open.deed)),
             }),
-            Activity::Retry(at) | Activity::Timer(at) => {
-                earliest = Some(earliest.map_or(at, |earliest| earliest.min(at)));
+            Activity::Retry(at) | Activity::Timer(at) => sooner(at),
+            Activity::Signal(until) => {
+                until.into_iter().for_each(&mut sooner);
+                if let Some(Action::WaitForSignal(wait)) = def.step(&open.step).map(|step| &step.does.action) {
+                    effects.push(Effect::AwaitSignal {
+                        step: open.step.clone(),
+                        signal: Arc::clone(&wait.signal),
+                        until,
+                    });
+                }
             }
         }
+    }
+    if run.is_still() {
+        return effects;
     }
     effects.extend(earliest.map(|at| Effect::WakeAt { at }));
     effects

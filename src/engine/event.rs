@@ -9,7 +9,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{error::StepError, phase::RunResult};
+use super::{
+    error::StepError,
+    key::Deed,
+    phase::{Parking, RunResult},
+    signal::{Rejection, Signal},
+};
 
 /// The name of a step; unique in a definition.
 pub type StepName = Arc<str>;
@@ -29,10 +34,13 @@ pub enum Event {
     StepStarted {
         /// The step.
         step: StepName,
-        /// Which attempt.
+        /// Which attempt. Numbers never repeat: a compensation, and what is retried by hand, count on.
         attempt: u32,
         /// When, by the database's clock.
         at: Timestamp,
+        /// Of the step itself, or of its compensation.
+        #[serde(default, skip_serializing_if = "Deed::is_do")]
+        deed: Deed,
     },
     /// An attempt failed, and another follows at `retry_at`.
     AttemptFailed {
@@ -44,6 +52,9 @@ pub enum Event {
         error: StepError,
         /// When the next attempt begins.
         retry_at: Timestamp,
+        /// Of the step itself, or of its compensation.
+        #[serde(default, skip_serializing_if = "Deed::is_do")]
+        deed: Deed,
     },
     /// A step waits for a point in time.
     TimerArmed {
@@ -52,12 +63,52 @@ pub enum Event {
         /// When it ends.
         fire_at: Timestamp,
     },
-    /// A step ended well; `output` is what later expressions see.
+    /// A step waits for a signal, of which the run has none.
+    SignalAwaited {
+        /// The step.
+        step: StepName,
+        /// The signal's name.
+        signal: Arc<str>,
+        /// When the wait ends without one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
+    },
+    /// A signal came that no step waits for yet: it is kept.
+    SignalBuffered {
+        /// The signal.
+        signal: Signal,
+    },
+    /// A step took a signal, one that just came or one that was kept. Its success or failure follows.
+    SignalConsumed {
+        /// The step.
+        step: StepName,
+        /// The signal's id in the inbox.
+        id: i64,
+    },
+    /// A signal came that the run cannot keep.
+    SignalRejected {
+        /// The signal's id in the inbox.
+        id: i64,
+        /// Why.
+        reason: Rejection,
+    },
+    /// A step ended well, or was undone; `output` is what later expressions see, and null for a compensation.
     StepSucceeded {
         /// The step.
         step: StepName,
         /// Its output.
         output: Value,
+        /// The step itself, or its compensation.
+        #[serde(default, skip_serializing_if = "Deed::is_do")]
+        deed: Deed,
+        /// The step has a compensation: it is undone if the run does not succeed.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        undoable: bool,
+    },
+    /// A wait ended without its signal, and `onTimeout: Continue` lets the run go on.
+    StepTimedOut {
+        /// The step.
+        step: StepName,
     },
     /// A step failed for good.
     StepFailed {
@@ -68,23 +119,75 @@ pub enum Event {
         /// Its `continueOnError` lets dependants run and the run succeed.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         tolerated: bool,
+        /// The step itself, or its compensation.
+        #[serde(default, skip_serializing_if = "Deed::is_do")]
+        deed: Deed,
     },
     /// A step's `when` was false.
     StepSkipped {
         /// The step.
         step: StepName,
     },
-    /// An open step was ended by a cancel or a timeout of the run.
+    /// An open step, or an open compensation, was given up: by a cancel, a timeout or a failure of the run.
     StepCancelled {
         /// The step.
         step: StepName,
+        /// The step itself, or its compensation.
+        #[serde(default, skip_serializing_if = "Deed::is_do")]
+        deed: Deed,
     },
     /// Somebody asked for the end of the run.
     CancelRequested {
         /// Why, for people.
         reason: String,
     },
-    /// The steps are over and the result is final; what remains is `finally`.
+    /// Somebody asked for the end of the run without a compensation.
+    TerminateRequested {
+        /// Why, for people.
+        reason: String,
+    },
+    /// Nothing begins until the run is resumed.
+    RunPaused {
+        /// Generation of the object that said so.
+        generation: i64,
+        /// When, by the database's clock.
+        at: Timestamp,
+    },
+    /// A pause is over.
+    RunResumed {
+        /// Generation of the object that said so.
+        generation: i64,
+        /// The run's deadline from now on, when the time that it stood still moved it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        deadline: Option<Timestamp>,
+    },
+    /// The run stands still until it is retried or ended: nothing begins.
+    RunParked {
+        /// Why.
+        reason: Parking,
+        /// The failure, where no step's event told it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<RunError>,
+        /// When, by the database's clock.
+        at: Timestamp,
+    },
+    /// A parked run goes on: these begin afresh, in a new round, whose effects have new keys.
+    RunRetried {
+        /// What failed.
+        steps: Vec<StepName>,
+        /// The steps themselves, or their compensations.
+        #[serde(default, skip_serializing_if = "Deed::is_do")]
+        deed: Deed,
+        /// The run's deadline from now on, when the time that it stood still moved it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        deadline: Option<Timestamp>,
+    },
+    /// A retry was asked for that is none, and nothing followed.
+    RetryRefused {
+        /// Why, for people.
+        reason: String,
+    },
+    /// The steps are over and the result is final; what remains is compensation, if `undo` says so, and `finally`.
     RunEnding {
         /// The result.
         result: RunResult,
@@ -94,7 +197,12 @@ pub enum Event {
         /// The run's output, of a run that succeeded.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         output: Option<Value>,
+        /// What was done is undone first.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        undo: bool,
     },
+    /// Nothing is undone any more: all is, or the run was terminated. What remains is `finally`.
+    CompensationEnded,
     /// The worker that carried the run was found dead.
     TakenOver {
         /// The run waits until then before it goes on; set from the second takeover in a row without a result between.

@@ -1,5 +1,7 @@
 //! The step key: what an effect is known by, outside.
 
+use serde::{Deserialize, Serialize};
+
 use super::origin::Origin;
 
 /// 128 bits of BLAKE3 over what identifies a step of a start; shown as 32 hex digits.
@@ -42,12 +44,20 @@ impl StepKey {
 }
 
 /// Whether a step's effect is done or undone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Deed {
     /// The step itself.
+    #[default]
     Do,
     /// Its compensation.
     Undo,
+}
+
+impl Deed {
+    /// The step itself: what a stored event or step means that does not say.
+    pub fn is_do(&self) -> bool {
+        *self == Self::Do
+    }
 }
 
 impl std::fmt::Display for StepKey {

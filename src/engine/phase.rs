@@ -9,10 +9,16 @@ pub enum Phase {
     Pending,
     /// A step is open.
     Running,
+    /// Only waits are open, one of them for a signal.
+    Waiting,
     /// Only sleeps are open.
     Sleeping,
+    /// Nothing begins until somebody says so: paused by a command, or parked by a failure.
+    Paused,
     /// A cancel was accepted; `finally` runs.
     Cancelling,
+    /// What was done is being undone.
+    Compensating,
     /// Ended well.
     Succeeded,
     /// A step failed for good, or `output` did.
@@ -25,11 +31,14 @@ pub enum Phase {
 
 impl Phase {
     /// All phases, for tables and metrics.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Pending,
         Self::Running,
+        Self::Waiting,
         Self::Sleeping,
+        Self::Paused,
         Self::Cancelling,
+        Self::Compensating,
         Self::Succeeded,
         Self::Failed,
         Self::Cancelled,
@@ -41,8 +50,11 @@ impl Phase {
         match self {
             Self::Pending => "Pending",
             Self::Running => "Running",
+            Self::Waiting => "Waiting",
             Self::Sleeping => "Sleeping",
+            Self::Paused => "Paused",
             Self::Cancelling => "Cancelling",
+            Self::Compensating => "Compensating",
             Self::Succeeded => "Succeeded",
             Self::Failed => "Failed",
             Self::Cancelled => "Cancelled",
@@ -58,8 +70,33 @@ impl Phase {
     /// A terminal run never changes again.
     pub fn is_terminal(self) -> bool {
         match self {
-            Self::Pending | Self::Running | Self::Sleeping | Self::Cancelling => false,
+            Self::Pending
+            | Self::Running
+            | Self::Waiting
+            | Self::Sleeping
+            | Self::Paused
+            | Self::Cancelling
+            | Self::Compensating => false,
             Self::Succeeded | Self::Failed | Self::Cancelled | Self::TimedOut => true,
+        }
+    }
+}
+
+/// Why a run stands still until somebody tells it to go on, of itself: no command did it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Parking {
+    /// It failed, and its definition says `onFailure: Pause`. Moved by a retry or a cancel.
+    Failure,
+    /// A compensation failed for good. Moved by a retry or by terminating the run.
+    CompensationFailed,
+}
+
+impl Parking {
+    /// The reason that users see.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Failure => "PausedOnFailure",
+            Self::CompensationFailed => "CompensationFailed",
         }
     }
 }
@@ -69,7 +106,7 @@ impl Phase {
 pub enum RunResult {
     /// Every step succeeded, was skipped, or failed under `continueOnError`.
     Succeeded,
-    /// A step failed for good, or `output` did.
+    /// A step failed for good, or `output` did, or the input contradicts `params`.
     Failed,
     /// Ended by request.
     Cancelled,

@@ -1,28 +1,35 @@
 //! The request of an open step: its action with all values evaluated.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value};
 
 use super::{
     definition::{Action, Definition, Http, Sql},
     error::{ErrorKind, StepError},
     formula::Formula,
+    key::Deed,
     request::{HttpRequest, Request, SqlRequest},
     run::{Activity, Run},
     scope::{self, Answer},
 };
 
-/// What a worker is to perform for an open attempt. The same for every attempt of a step.
+/// What a worker is to perform for an open attempt, of a step or of its compensation. The same for every attempt.
 ///
 /// # Errors
 /// A value has no result (the attempt fails with it), or the step has no open attempt (`NotOpen`).
 pub fn request(run: &Run, def: &Definition, step: &str) -> Result<Request, StepError> {
-    let open = run
-        .open_step(step)
-        .is_some_and(|open| open.activity == Activity::Attempt);
-    match def.step(step) {
-        Some(found) if open => render(run, &found.action)?.ok_or_else(|| not_open(step)),
-        _ => Err(not_open(step)),
+    let open = run.open_step(step).filter(|open| open.activity == Activity::Attempt);
+    match open.and_then(|open| def.step(step)?.work(open.deed)) {
+        Some(work) => render(run, &work.action)?.ok_or_else(|| not_open(step)),
+        None => Err(not_open(step)),
     }
+}
+
+/// How long the open attempt of a step may take: its own, or that of its compensation.
+pub fn attempt_timeout(run: &Run, def: &Definition, step: &str) -> Duration {
+    let deed = run.open_step(step).map_or(Deed::Do, |open| open.deed);
+    def.attempt_timeout(step, deed)
 }
 
 /// The request of an action; nothing for what the engine does itself.
@@ -30,7 +37,9 @@ pub(super) fn render(run: &Run, action: &Action) -> Result<Option<Request>, Step
     match action {
         Action::Sql(action) => sql(run, action).map(Request::Sql).map(Some),
         Action::Http(action) => http(run, action).map(Request::Http).map(Some),
-        Action::SleepFor(_) | Action::SleepUntil(_) | Action::Set(_) | Action::Fail(_) => Ok(None),
+        Action::SleepFor(_) | Action::SleepUntil(_) | Action::WaitForSignal(_) | Action::Set(_) | Action::Fail(_) => {
+            Ok(None)
+        }
         #[cfg(feature = "bench")]
         Action::Noop => Ok(Some(Request::Noop)),
     }

@@ -1,7 +1,10 @@
 //! What a run is: rebuilt at any time by applying its journal. Not how it moves: that is `decide`; nor how it is
 //! stored: that is `snapshot`.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -11,8 +14,10 @@ use super::{
     apply::apply,
     error::StepError,
     event::{Event, RunError, StepName},
+    key::Deed,
     origin::Origin,
-    phase::{Phase, RunResult},
+    phase::{Parking, Phase, RunResult},
+    signal::Signal,
     snapshot::Corrupt,
 };
 
@@ -33,8 +38,32 @@ pub struct Run {
     pub(super) failure: Option<RunError>,
     /// Why somebody asked for the end.
     pub(super) cancel: Option<String>,
+    /// The end was asked for without a compensation.
+    pub(super) terminated: bool,
+    /// A command says that nothing begins.
+    pub(super) paused: bool,
+    /// The highest generation of a pause or a resume.
+    pub(super) generation: Option<i64>,
+    /// The run stands still by itself.
+    pub(super) parked: Option<Parking>,
+    /// Since when it stands still, for either reason.
+    pub(super) still_since: Option<Timestamp>,
     /// The main list is over.
     pub(super) ending: Option<Ending>,
+    /// Steps that have succeeded and can be undone, in the order of their success; the last one is undone first.
+    pub(super) undo: Vec<StepName>,
+    /// What is in `undo` is being undone.
+    pub(super) undoing: bool,
+    /// The compensation that failed for good.
+    pub(super) undo_failure: Option<RunError>,
+    /// What was retried by hand, and how often; nothing for the rest.
+    pub(super) rounds: Vec<Round>,
+    /// Signals that no step has consumed, by inbox id: first in, first out.
+    pub(super) signals: BTreeMap<i64, Signal>,
+    /// Bytes that these take.
+    pub(super) buffered: usize,
+    /// Ids of signals that were consumed: at most one for each wait of each round.
+    pub(super) consumed: BTreeSet<i64>,
     /// Takeovers in a row, without a result between.
     pub(super) takeovers: u32,
     /// Nothing begins or is performed until then.
@@ -52,6 +81,8 @@ pub(super) enum StepState {
     Failed,
     /// Failed, and `continueOnError` lets the run go on.
     Tolerated,
+    /// Its signal did not come, and `onTimeout: Continue` lets the run go on.
+    TimedOut,
     Cancelled,
 }
 
@@ -63,6 +94,7 @@ impl StepState {
             Self::Succeeded => Some("Succeeded"),
             Self::Skipped => Some("Skipped"),
             Self::Failed | Self::Tolerated => Some("Failed"),
+            Self::TimedOut => Some("TimedOut"),
             Self::Cancelled => Some("Cancelled"),
         }
     }
@@ -70,7 +102,7 @@ impl StepState {
     /// Steps that need this one may begin.
     pub(super) fn lets_dependants_run(self) -> bool {
         match self {
-            Self::Succeeded | Self::Skipped | Self::Tolerated => true,
+            Self::Succeeded | Self::Skipped | Self::Tolerated | Self::TimedOut => true,
             Self::Open | Self::Failed | Self::Cancelled => false,
         }
     }
@@ -80,9 +112,16 @@ impl StepState {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct OpenStep {
     pub(super) step: StepName,
-    /// The attempt that runs, or ran last; 1 is the first.
+    /// The attempt that runs, or ran last. Numbers of a step's attempts never repeat: its compensation, and what is
+    /// retried by hand, count on, so that a late answer is never taken for another attempt's.
     pub(super) attempt: u32,
+    /// Numbers that were used before: attempts are counted from here.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) before: u32,
     pub(super) activity: Activity,
+    /// The step itself, or its compensation.
+    #[serde(default, skip_serializing_if = "Deed::is_do")]
+    pub(super) deed: Deed,
     /// Why the last attempt failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<StepError>,
@@ -100,6 +139,25 @@ pub(super) enum Activity {
     Retry(Timestamp),
     /// The step sleeps until then.
     Timer(Timestamp),
+    /// The step waits for a signal, at most until then.
+    Signal(Option<Timestamp>),
+}
+
+impl OpenStep {
+    /// How many attempts there were: what people and `retry` count.
+    pub(super) fn attempts(&self) -> u32 {
+        self.attempt.saturating_sub(self.before)
+    }
+}
+
+/// How often a step, or its compensation, was retried by hand, and the numbers that its attempts have used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Round {
+    pub(super) step: StepName,
+    #[serde(default, skip_serializing_if = "Deed::is_do")]
+    pub(super) deed: Deed,
+    pub(super) round: u32,
+    pub(super) attempts: u32,
 }
 
 /// How the main list ended.
@@ -127,7 +185,19 @@ impl Run {
             steps: Value::Object(Map::new()),
             failure: None,
             cancel: None,
+            terminated: false,
+            paused: false,
+            generation: None,
+            parked: None,
+            still_since: None,
             ending: None,
+            undo: Vec::new(),
+            undoing: false,
+            undo_failure: None,
+            rounds: Vec::new(),
+            signals: BTreeMap::new(),
+            buffered: 0,
+            consumed: BTreeSet::new(),
             takeovers: 0,
             hold_until: None,
             last_attempts: 0,
@@ -162,6 +232,8 @@ impl Run {
     pub fn phase(&self) -> Phase {
         match (&self.ending, self.finished_at) {
             (Some(ending), Some(_)) => ending.result.phase(),
+            _ if self.is_still() => Phase::Paused,
+            _ if self.undoing => Phase::Compensating,
             (
                 Some(Ending {
                     result: RunResult::Cancelled,
@@ -171,8 +243,7 @@ impl Run {
             ) => Phase::Cancelling,
             (None, _) if self.cancel.is_some() => Phase::Cancelling,
             _ if self.started_at.is_none() => Phase::Pending,
-            _ if self.sleeps() => Phase::Sleeping,
-            _ => Phase::Running,
+            _ => self.going_on(),
         }
     }
 
@@ -199,6 +270,11 @@ impl Run {
         }
     }
 
+    /// Why the run stands still of itself, if it does: only a human moves it.
+    pub fn parked(&self) -> Option<Parking> {
+        self.parked
+    }
+
     /// When a worker first carried it.
     pub fn started_at(&self) -> Option<Timestamp> {
         self.started_at
@@ -214,9 +290,61 @@ impl Run {
         self.deadline
     }
 
-    /// Only sleeps are open.
-    fn sleeps(&self) -> bool {
-        !self.open.is_empty() && self.open.iter().all(|open| matches!(open.activity, Activity::Timer(_)))
+    /// By what is open: something to perform, or only waits.
+    fn going_on(&self) -> Phase {
+        let mut phase = if self.open.is_empty() {
+            Phase::Running
+        } else {
+            Phase::Sleeping
+        };
+        for open in &self.open {
+            match open.activity {
+                Activity::Attempt | Activity::Retry(_) => return Phase::Running,
+                Activity::Signal(_) => phase = Phase::Waiting,
+                Activity::Timer(_) => {}
+            }
+        }
+        phase
+    }
+
+    /// Nothing begins, and no timer takes effect, until somebody says so.
+    pub(super) fn is_still(&self) -> bool {
+        self.paused || self.parked.is_some()
+    }
+
+    /// How often this was retried by hand: part of its step key.
+    pub(super) fn round(&self, step: &str, deed: Deed) -> u32 {
+        let found = self
+            .rounds
+            .iter()
+            .find(|round| &*round.step == step && round.deed == deed);
+        found.map_or(0, |round| round.round)
+    }
+
+    /// The numbers that attempts have used before this deed begins.
+    pub(super) fn attempts_before(&self, step: &str, deed: Deed) -> u32 {
+        let used = self
+            .rounds
+            .iter()
+            .find(|round| &*round.step == step && round.deed == deed);
+        match (used, deed) {
+            (Some(used), _) => used.attempts,
+            (None, Deed::Do) => 0,
+            (None, Deed::Undo) => self
+                .attempts_before(step, Deed::Do)
+                .saturating_add(self.attempts_of(step)),
+        }
+    }
+
+    /// How many attempts the step had that ended.
+    pub(super) fn attempts_of(&self, step: &str) -> u32 {
+        let attempts = self.steps.get(step).and_then(|view| view.get("attempts")?.as_u64());
+        attempts.and_then(|attempts| u32::try_from(attempts).ok()).unwrap_or(0)
+    }
+
+    /// The signal of this name that came first.
+    pub(super) fn first_signal(&self, name: &str) -> Option<&Signal> {
+        self.signals.values().find(|signal| signal.name == name)
     }
 
     pub(super) fn open_step(&self, step: &str) -> Option<&OpenStep> {
@@ -225,7 +353,8 @@ impl Run {
 
     /// Steps that ended, of the list that is being run.
     pub(super) fn ended(&self) -> usize {
-        self.states.len() - self.open.len()
+        let open = self.open.iter().filter(|open| open.deed.is_do()).count();
+        self.states.len().saturating_sub(open)
     }
 }
 

@@ -3,19 +3,24 @@
 //! Fields are only ever added, and every added one has a default: a snapshot is read by later releases, and during an
 //! update by earlier ones.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    definition::{Definition, List, Step},
+    definition::{Definition, List, Work},
     error::StepError,
     event::{RunError, StepName},
     formula::Reads,
     origin::Origin,
-    run::{Ending, OpenStep, Run, StepState, step_view},
+    phase::Parking,
+    run::{Ending, OpenStep, Round, Run, StepState, step_view},
+    signal::{self, Signal},
 };
 use crate::expression::Segment;
 
@@ -44,8 +49,30 @@ struct Stored {
     failure: Option<RunError>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cancel: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    terminated: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    paused: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    generation: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parked: Option<Parking>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    still_since: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ending: Option<Ending>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    undo: Vec<StepName>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    undoing: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    undo_failure: Option<RunError>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rounds: Vec<Round>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    signals: Vec<Signal>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    consumed: BTreeSet<i64>,
     takeovers: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     hold_until: Option<Timestamp>,
@@ -79,7 +106,18 @@ impl Run {
                 .collect(),
             failure: self.failure.clone(),
             cancel: self.cancel.clone(),
+            terminated: self.terminated,
+            paused: self.paused,
+            generation: self.generation,
+            parked: self.parked,
+            still_since: self.still_since,
             ending: self.ending.clone(),
+            undo: self.undo.clone(),
+            undoing: self.undoing,
+            undo_failure: self.undo_failure.clone(),
+            rounds: self.rounds.clone(),
+            signals: self.signals.values().cloned().collect(),
+            consumed: self.consumed.clone(),
             takeovers: self.takeovers,
             hold_until: self.hold_until,
             last_attempts: self.last_attempts,
@@ -105,8 +143,9 @@ impl Run {
                 step_view(ended.state, ended.attempts, ended.output, ended.error.as_ref()),
             );
         }
+        let begun = stored.open.iter().filter(|open| open.deed.is_do());
         run.states
-            .extend(stored.open.iter().map(|open| (open.step.clone(), StepState::Open)));
+            .extend(begun.map(|open| (open.step.clone(), StepState::Open)));
         Ok(Self {
             started_at: stored.started_at,
             finished_at: stored.finished_at,
@@ -115,7 +154,19 @@ impl Run {
             steps: Value::Object(steps),
             failure: stored.failure,
             cancel: stored.cancel,
+            terminated: stored.terminated,
+            paused: stored.paused,
+            generation: stored.generation,
+            parked: stored.parked,
+            still_since: stored.still_since,
             ending: stored.ending,
+            undo: stored.undo,
+            undoing: stored.undoing,
+            undo_failure: stored.undo_failure,
+            rounds: stored.rounds,
+            buffered: stored.signals.iter().map(signal::weight).sum(),
+            signals: stored.signals.into_iter().map(|signal| (signal.id, signal)).collect(),
+            consumed: stored.consumed,
             takeovers: stored.takeovers,
             hold_until: stored.hold_until,
             last_attempts: stored.last_attempts,
@@ -146,22 +197,33 @@ fn later_reads<'a>(run: &Run, def: &'a Definition) -> BTreeMap<&'a str, Vec<Path
         let over = match run.states.get(&step.name) {
             None => main_is_over && step.list == List::Main,
             Some(StepState::Open) => false,
-            Some(_) => true,
+            // A retry begins it again.
+            Some(StepState::Failed) => main_is_over,
+            Some(
+                StepState::Succeeded
+                | StepState::Skipped
+                | StepState::Tolerated
+                | StepState::TimedOut
+                | StepState::Cancelled,
+            ) => true,
         };
         if !over {
-            step_reads(step).for_each(&mut add);
+            let around = step.when.iter().map(|when| &when.reads);
+            let around = around.chain(step.output.iter().map(|output| &output.reads));
+            around.chain(work_reads(&step.does)).for_each(&mut add);
+        }
+        if let Some(undo) = &step.undo
+            && (!main_is_over || run.undo.contains(&step.name))
+        {
+            work_reads(undo).for_each(&mut add);
         }
     }
     reads
 }
 
-fn step_reads(step: &Step) -> impl Iterator<Item = &Reads> {
-    let conditions = [
-        step.when.as_ref(),
-        step.action.success_when(),
-        step.retry.when.as_deref(),
-    ];
-    let formulas = step.action.formulas().into_iter().chain(&step.output);
+fn work_reads(work: &Work) -> impl Iterator<Item = &Reads> {
+    let conditions = [work.action.success_when(), work.retry.when.as_deref()];
+    let formulas = work.action.formulas().into_iter();
     conditions
         .into_iter()
         .flatten()

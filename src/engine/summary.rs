@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    definition::{Definition, List, json_bytes},
+    definition::{Action, Definition, List, json_bytes},
     error::StepError,
-    phase::{Phase, RunResult},
-    run::{Activity, Run},
+    event::StepName,
+    phase::{Parking, Phase, RunResult},
+    run::{Activity, OpenStep, Run},
 };
 
 /// The largest output that is shown, in bytes of JSON.
@@ -29,9 +30,15 @@ pub struct Summary {
     /// The oldest open step, and how many more: `approval +2`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
-    /// `timer until 2026-11-23T09:00:03Z`, `retry at …`.
+    /// What it waits for, if not for an attempt: `signal approve until 2026-11-23T09:00:03Z`, `timer until …`,
+    /// `retry at …`, `takeover until …`; of a run that stands still what moves it: `resume`, `retry or cancel`,
+    /// `retry or terminate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting_for: Option<String>,
+    /// Why the run stands still by itself, as a CamelCase reason: only a person moves it. A run that somebody paused has
+    /// none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stalled: Option<String>,
     /// Steps that ended of all steps: `2/5`.
     pub progress: String,
     /// Attempts of the oldest open step, or of the last one that ended.
@@ -62,15 +69,12 @@ pub struct SummaryError {
 /// What people see of the run now.
 pub fn summary(run: &Run, def: &Definition) -> Summary {
     let oldest = run.open.first();
-    let step = oldest.map(|oldest| match run.open.len() - 1 {
-        0 => oldest.step.to_string(),
-        more => format!("{} +{more}", oldest.step),
-    });
-    let waiting_for = match (run.hold_until, oldest.map(|oldest| oldest.activity)) {
-        (Some(until), _) if !run.is_terminal() => Some(format!("takeover until {}", shown(until))),
-        (_, Some(Activity::Timer(at))) => Some(format!("timer until {}", shown(at))),
-        (_, Some(Activity::Retry(at))) => Some(format!("retry at {}", shown(at))),
-        (_, Some(Activity::Attempt) | None) => None,
+    let step = match oldest {
+        Some(oldest) => Some(match run.open.len() - 1 {
+            0 => oldest.step.to_string(),
+            more => format!("{} +{more}", oldest.step),
+        }),
+        None => stalled_step(run).map(|step| step.to_string()),
     };
     let ended = run.ending.as_ref().map_or_else(|| run.ended(), |ending| ending.ended);
     let output = run.output().filter(|_| run.phase() == RunResult::Succeeded.phase());
@@ -80,22 +84,73 @@ pub fn summary(run: &Run, def: &Definition) -> Summary {
         started_at: run.started_at,
         finished_at: run.finished_at,
         step,
-        waiting_for,
+        waiting_for: waiting_for(run, def),
+        stalled: run.parked.map(|parked| parked.as_str().to_owned()),
         progress: format!("{ended}/{}", def.range(List::Main).len()),
-        attempts: oldest.map_or(run.last_attempts, |oldest| oldest.attempt),
+        attempts: oldest.map_or(run.last_attempts, OpenStep::attempts),
         error: error(run),
         output: output.filter(|_| fits).cloned(),
         output_omitted: output.is_some() && !fits,
     }
 }
 
-/// Why the run does not succeed; until that is known, why the oldest open step is not done yet.
+fn waiting_for(run: &Run, def: &Definition) -> Option<String> {
+    if run.is_terminal() {
+        return None;
+    }
+    if let Some(parked) = run.parked {
+        let text = match parked {
+            Parking::Failure => "retry or cancel",
+            Parking::CompensationFailed => "retry or terminate",
+        };
+        return Some(text.to_owned());
+    }
+    if run.paused {
+        return Some("resume".to_owned());
+    }
+    if let Some(until) = run.hold_until {
+        return Some(format!("takeover until {}", shown(until)));
+    }
+    let oldest = run.open.first()?;
+    match oldest.activity {
+        Activity::Attempt => None,
+        Activity::Timer(at) => Some(format!("timer until {}", shown(at))),
+        Activity::Retry(at) => Some(format!("retry at {}", shown(at))),
+        Activity::Signal(until) => {
+            let name = match def.step(&oldest.step).map(|step| &step.does.action) {
+                Some(Action::WaitForSignal(wait)) => &*wait.signal,
+                _ => "",
+            };
+            let until = until.map_or_else(String::new, |until| format!(" until {}", shown(until)));
+            Some(format!("signal {name}{until}"))
+        }
+    }
+}
+
+/// The step whose failure the run stands still for.
+fn stalled_step(run: &Run) -> Option<&StepName> {
+    let failure = match run.parked? {
+        Parking::Failure => run.failure.as_ref(),
+        Parking::CompensationFailed => run.undo_failure.as_ref(),
+    };
+    failure?.step.as_ref()
+}
+
+/// Why it stands still, if a compensation failed; else why the run does not succeed; until that is known, why the oldest open step is not done yet.
 fn error(run: &Run) -> Option<SummaryError> {
     let of = |step: Option<String>, error: &StepError| SummaryError {
         step,
         code: error.code.clone(),
         message: error.message.clone(),
     };
+    if let (Some(Parking::CompensationFailed), Some(failure)) = (run.parked, &run.undo_failure) {
+        let message = format!("the step could not be undone: {}", failure.error);
+        return Some(SummaryError {
+            step: failure.step.as_ref().map(ToString::to_string),
+            code: Parking::CompensationFailed.as_str().to_owned(),
+            message: StepError::new(failure.error.kind, "", message).message,
+        });
+    }
     match run.error() {
         Some(error) => Some(of(error.step.as_ref().map(ToString::to_string), &error.error)),
         None => {

@@ -7,10 +7,16 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
 use super::{Error, Refusal, Store, pool};
 
 /// The migrations of this release, oldest first; a number is its place, from 1.
-const MIGRATIONS: [Migration; 1] = [Migration {
-    name: "0001_create_schema",
-    sql: include_str!("../../migrations/0001_create_schema.sql"),
-}];
+const MIGRATIONS: [Migration; 2] = [
+    Migration {
+        name: "0001_create_schema",
+        sql: include_str!("../../migrations/0001_create_schema.sql"),
+    },
+    Migration {
+        name: "0002_add_signals_and_sql_surface",
+        sql: include_str!("../../migrations/0002_add_signals_and_sql_surface.sql"),
+    },
+];
 
 /// One migrator at a time; released with the connection. The bytes are "everstep".
 const LOCK: i64 = i64::from_be_bytes(*b"everstep");

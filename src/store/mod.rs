@@ -6,7 +6,8 @@
 //! |---|---|
 //! | `connect`, `pool`, `warning` | connections, and refusing what cannot work; how a statement is sent |
 //! | `migrate`, `cluster` | the schema; whose database this is |
-//! | `start`, `facts`, `project` | the controller: runs from objects, and back |
+//! | `start`, `command`, `facts`, `project` | the controller: runs from objects, and back |
+//! | `post`, `signals` | Signal objects become mail, and what became of it |
 //! | `history` | journals, for people |
 //! | `orphans`, `findings` | objects that are gone; what workers found out about Connections |
 //! | `lease`, `claim`, `load`, `append` | a worker: its lease, its runs, and the one write path of a run |
@@ -20,6 +21,7 @@ mod append;
 mod claim;
 mod clock;
 mod cluster;
+mod command;
 mod connect;
 mod error;
 mod facts;
@@ -33,10 +35,12 @@ mod load;
 mod migrate;
 mod orphans;
 mod pool;
+mod post;
 mod project;
 mod recovery;
 mod retention;
 mod row;
+mod signals;
 mod start;
 mod timers;
 mod unused;
@@ -45,6 +49,7 @@ mod warning;
 use std::sync::{Arc, OnceLock};
 
 pub use append::{Append, AppendError, Appended, Then, Told};
+pub use command::Command;
 pub use connect::Options;
 pub use error::{Cause, Error, Refusal};
 pub use facts::{Facts, FactsOf, OwnerFacts, RunFacts};
@@ -55,9 +60,11 @@ pub use listen::{Bell, Listener};
 pub use load::{Decision, DefinitionId, Loaded, Loads, Snapshot, Unreadable};
 pub use migrate::{MigrationReport, Migrations};
 pub use orphans::{Cancelled, LiveOwner};
+pub use post::{Posted, SignalWish, Target};
 pub use project::Changed;
 pub use recovery::{Dead, Deaths, TakeOver};
 pub use retention::Retired;
+pub use signals::{ChangedSignal, SignalFacts, SignalOutcome};
 pub use start::{DeletionPolicy, Retention, Start, Submission, Submitted};
 pub use unused::Forgotten;
 

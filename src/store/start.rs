@@ -6,7 +6,7 @@ use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::{
-    Bell, Error, Store,
+    Bell, Command, Error, Store, command,
     pool::{self, Link, Statement},
     row::{column, seconds},
 };
@@ -44,11 +44,11 @@ const START: &str = "
 WITH wish AS (
   SELECT wish.*, d.id AS definition_id
   FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bool[], $7::text[], $8::float8[],
-    $9::float8[], $10::text[], $11::text[], $12::text[], $13::text[], $14::bool[])
-    AS wish (uid, kind, namespace, name, generation, suspended, deletion_policy, keep_succeeded, keep_failed, revision,
-      start_key, input, trigger, only_when_idle)
+    $9::float8[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::bool[])
+    AS wish (uid, kind, namespace, name, generation, suspended, deletion_policy, keep_succeeded, keep_failed, workflow,
+      revision, start_key, input, trigger, only_when_idle)
   JOIN everstep.definitions AS d
-    ON d.namespace = wish.namespace AND d.workflow = wish.name AND d.revision = wish.revision
+    ON d.namespace = wish.namespace AND d.workflow = wish.workflow AND d.revision = wish.revision
   -- A stale replica changes nothing and starts nothing.
   JOIN everstep.owners AS o ON o.uid = wish.uid AND o.generation <= wish.generation
 ), accepted AS (
@@ -64,14 +64,14 @@ WITH wish AS (
   RETURNING o.uid, o.generation
 ), claimed AS (
   INSERT INTO everstep.starts AS s (namespace, workflow, start_key, run_id, owner_uid)
-  SELECT namespace, name, start_key, everstep.uuidv7(), uid
+  SELECT namespace, workflow, start_key, everstep.uuidv7(), uid
   FROM (
-    SELECT DISTINCT ON (namespace, name, start_key) *
+    SELECT DISTINCT ON (namespace, workflow, start_key) *
     FROM wish
     WHERE start_key IS NOT NULL
       AND NOT (only_when_idle AND EXISTS (
         SELECT 1 FROM everstep.runs AS r WHERE r.owner_uid = wish.uid AND r.finished_at IS NULL))
-    ORDER BY namespace, name, start_key, generation DESC, uid
+    ORDER BY namespace, workflow, start_key, generation DESC, uid
   ) AS first
   ON CONFLICT DO NOTHING
   RETURNING s.namespace, s.workflow, s.start_key, s.run_id, s.owner_uid
@@ -103,18 +103,18 @@ WITH wish AS (
   SELECT wish.*, o.generation > wish.generation AS stale, s.run_id, d.id AS definition_id,
     s.run_id IS NOT NULL AND s.retired_at IS NULL AND r.id IS NULL AND o.generation = wish.generation AS lost
   FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[],
-    $9::text[]) WITH ORDINALITY
-    AS wish (uid, kind, namespace, name, generation, revision, start_key, input, trigger, place)
+    $9::text[], $10::text[]) WITH ORDINALITY
+    AS wish (uid, kind, namespace, name, generation, workflow, revision, start_key, input, trigger, place)
   JOIN everstep.owners AS o ON o.uid = wish.uid
   LEFT JOIN everstep.starts AS s
-    ON s.namespace = wish.namespace AND s.workflow = wish.name AND s.start_key = wish.start_key
+    ON s.namespace = wish.namespace AND s.workflow = wish.workflow AND s.start_key = wish.start_key
   LEFT JOIN everstep.runs AS r ON r.id = s.run_id
   LEFT JOIN everstep.definitions AS d
-    ON d.namespace = wish.namespace AND d.workflow = wish.name AND d.revision = wish.revision
+    ON d.namespace = wish.namespace AND d.workflow = wish.workflow AND d.revision = wish.revision
 ), reborn AS (
   INSERT INTO everstep.runs AS r (id, namespace, workflow, owner_kind, owner_uid, owner_name, start_key, definition_id,
     input, trigger)
-  SELECT run_id, namespace, name, kind, uid, name, start_key, definition_id, input::json, trigger
+  SELECT run_id, namespace, workflow, kind, uid, name, start_key, definition_id, input::json, trigger
   FROM wish
   WHERE lost
   ORDER BY run_id
@@ -138,12 +138,14 @@ ORDER BY place";
 pub struct Submission {
     /// UID of the object.
     pub uid: String,
-    /// Its kind: `Workflow`.
+    /// Its kind: `Workflow` or `WorkflowRun`.
     pub kind: String,
     /// Its namespace.
     pub namespace: String,
-    /// Its name, which is the Workflow's.
+    /// Its name.
     pub name: String,
+    /// Name of the Workflow whose definition it runs: of a `Workflow`, its own.
+    pub workflow: String,
     /// `metadata.generation`: an older one than accepted changes nothing.
     pub generation: i64,
     /// What happens to its runs when it is gone.
@@ -160,6 +162,8 @@ pub struct Submission {
     pub start: Option<Start>,
     /// Start only when the object has no live run (`onChange: Finish`).
     pub only_when_idle: bool,
+    /// What its live runs are to be told, one that this call starts included; once for each generation and run.
+    pub commands: Vec<Command>,
 }
 
 /// A run to start.
@@ -222,7 +226,7 @@ impl Store {
     /// At most so many submissions in one call: bounds the transaction.
     pub const MAX_SUBMISSIONS: usize = 500;
 
-    /// Accepts objects and starts their runs, in one transaction, and rings for the workers when it started any. Answers
+    /// Accepts objects, starts their runs and commands them, in one transaction, and rings for the workers. Answers
     /// in the order given. The same submission again changes nothing. An object appears at most once in a call.
     pub async fn submit(&self, wishes: &[Submission]) -> Result<Vec<Submitted>, Error> {
         let mut tried = 0;
@@ -238,6 +242,9 @@ impl Store {
                 Ok(answer) => {
                     if !answer.started.is_empty() {
                         self.ring(Bell::Work);
+                    }
+                    if answer.commanded {
+                        self.ring(Bell::Mail);
                     }
                     return answer.read();
                 }
@@ -268,6 +275,8 @@ impl DeletionPolicy {
 struct Answer {
     started: Vec<PgRow>,
     found: Vec<PgRow>,
+    /// A run was told something.
+    commanded: bool,
 }
 
 async fn submit(link: &mut Link<'_>, wishes: &[Submission]) -> Result<Answer, sqlx::Error> {
@@ -276,8 +285,13 @@ async fn submit(link: &mut Link<'_>, wishes: &[Submission]) -> Result<Answer, sq
     link.execute(define(wishes)).await?;
     let started = link.fetch(start(wishes)).await?;
     let found = link.fetch(read(wishes)).await?;
+    let commanded = command::any(wishes) && !link.fetch(command::send(wishes)).await?.is_empty();
     link.commit().await?;
-    Ok(Answer { started, found })
+    Ok(Answer {
+        started,
+        found,
+        commanded,
+    })
 }
 
 /// Binds `$1` to `$9`: what `owners` holds.
@@ -299,13 +313,14 @@ fn define(wishes: &[Submission]) -> Statement<'static> {
         .bind(each(wishes, |w| w.uid.as_str()))
         .bind(each(wishes, |w| w.generation))
         .bind(each(wishes, |w| w.namespace.as_str()))
-        .bind(each(wishes, |w| w.name.as_str()))
+        .bind(each(wishes, |w| w.workflow.as_str()))
         .bind(each(wishes, |w| w.revision.as_str()))
         .bind(each(wishes, |w| w.body.as_str()))
 }
 
 fn start(wishes: &[Submission]) -> Statement<'static> {
     objects(sqlx::query(START), wishes)
+        .bind(each(wishes, |w| w.workflow.as_str()))
         .bind(each(wishes, |w| w.revision.as_str()))
         .bind(each(wishes, |w| w.start.as_ref().map(|start| start.start_key.as_str())))
         .bind(each(wishes, |w| {
@@ -322,6 +337,7 @@ fn read(wishes: &[Submission]) -> Statement<'static> {
         .bind(each(wishes, |w| w.namespace.as_str()))
         .bind(each(wishes, |w| w.name.as_str()))
         .bind(each(wishes, |w| w.generation))
+        .bind(each(wishes, |w| w.workflow.as_str()))
         .bind(each(wishes, |w| w.revision.as_str()))
         .bind(each(wishes, |w| w.start.as_ref().map(|start| start.start_key.as_str())))
         .bind(each(wishes, |w| {

@@ -588,7 +588,7 @@ fn start(carried: &mut Carried, wanted: &Wanted, attempts: &mut Attempts) {
             let attempt = Attempt {
                 namespace: run.origin().namespace.clone(),
                 key: wanted.key.to_string(),
-                timeout: definition.attempt_timeout(&wanted.step),
+                timeout: engine::attempt_timeout(run, definition, &wanted.step),
                 step: wanted.step.to_string(),
                 run: run.origin().run,
             };

@@ -243,6 +243,7 @@ async fn start(fixture: &Fixture, runs: usize) {
             kind: "Workflow".to_owned(),
             namespace: fixture.namespace.clone(),
             name: format!("order-{n}"),
+            workflow: format!("order-{n}"),
             generation: 1,
             deletion_policy: DeletionPolicy::Background,
             retention: Retention::default(),
@@ -255,6 +256,7 @@ async fn start(fixture: &Fixture, runs: usize) {
                 trigger: "OnApply".to_owned(),
             }),
             only_when_idle: true,
+            commands: Vec::new(),
         })
         .collect();
     fixture.store.submit(&submissions).await.unwrap();

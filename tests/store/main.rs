@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 
 mod appending;
+mod calling;
 mod connecting;
 mod controlling;
 mod durability;
@@ -14,6 +15,7 @@ mod pooled;
 mod postgres;
 mod retrying;
 mod rig;
+mod signalling;
 mod sweeping;
 mod tls;
 #[path = "../support/tls_postgres.rs"]

@@ -162,6 +162,7 @@ pub(crate) fn wish(uid: &str) -> Submission {
         kind: "Workflow".to_owned(),
         namespace: "shop".to_owned(),
         name: format!("name-{uid}"),
+        workflow: format!("name-{uid}"),
         generation: 1,
         deletion_policy: DeletionPolicy::Background,
         retention: Retention::default(),
@@ -174,6 +175,7 @@ pub(crate) fn wish(uid: &str) -> Submission {
             trigger: "OnApply".to_owned(),
         }),
         only_when_idle: true,
+        commands: Vec::new(),
     }
 }
 
@@ -200,6 +202,7 @@ pub(crate) fn told(phase: Phase) -> Told {
         finished_at: phase.is_terminal().then_some(at),
         step: None,
         waiting_for: None,
+        stalled: None,
         progress: "1/2".to_owned(),
         attempts: 1,
         error: None,
@@ -222,6 +225,8 @@ pub(crate) fn step(run: Uuid, seq: i32) -> Append {
         nonce: i64::from(seq) * 1000 + 7,
         events: r#"["HoldEnded"]"#.to_owned(),
         taken: vec![],
+        consumed: vec![],
+        undelivered: vec![],
         then: Then::Keep { told: None },
     }
 }

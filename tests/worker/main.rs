@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 
+mod commands;
 mod faults;
 mod life;
 mod protocol;
 mod rig;
+mod signals;
 #[path = "../support/mod.rs"]
 mod support;
 mod target;

@@ -11,18 +11,17 @@ use crate::engine::{self, BODY_FIELDS, Definition, Violation};
 use crate::store;
 
 /// Fields around the definition that the schema knows and this release does not.
-const LATER: [&str; 8] = [
+const LATER: [&str; 7] = [
     "concurrency",
     "schedules",
     "startingDeadline",
     "missed",
     "maxCatchUp",
     "deletionPolicy",
-    "suspend",
     "idempotencyKey",
 ];
 /// Fields around the definition that are supported.
-const AROUND: [&str; 5] = ["description", "start", "readiness", "retention", "onChange"];
+const AROUND: [&str; 6] = ["description", "start", "readiness", "retention", "onChange", "suspend"];
 
 /// What is to be, in the words of engine and store.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +36,8 @@ pub struct Intent {
     pub readiness: Readiness,
     /// How long finished runs are kept.
     pub retention: store::Retention,
+    /// Nothing new begins while this is so.
+    pub suspend: bool,
 }
 
 /// What starts a run by itself.
@@ -82,6 +83,7 @@ pub fn of(uid: &str, spec: &Value) -> Result<Intent, Vec<Violation>> {
     let on_demand = choice(spec, "start", &["OnApply", "OnDemand"], &mut violations) == Some("OnDemand");
     let accepted = choice(spec, "readiness", &["Accepted", "Completed"], &mut violations) == Some("Accepted");
     let retention = retention(spec, &mut violations);
+    let suspend = flag(spec, "suspend", &mut violations);
     let body = body(spec);
     match Definition::compile(&body) {
         // An input that a run brings along is checked when it comes; one that starts by itself has only this one.
@@ -110,6 +112,7 @@ pub fn of(uid: &str, spec: &Value) -> Result<Intent, Vec<Violation>> {
         start,
         readiness,
         retention,
+        suspend,
     })
 }
 
@@ -159,6 +162,18 @@ fn choice<'a>(
         ));
     }
     chosen
+}
+
+/// False when it is not there.
+fn flag(spec: &Map<String, Value>, field: &str, violations: &mut Vec<Violation>) -> bool {
+    match spec.get(field) {
+        None | Some(Value::Null) => false,
+        Some(Value::Bool(flag)) => *flag,
+        Some(_) => {
+            violations.push(violation(&format!("spec.{field}"), "must be true or false"));
+            false
+        }
+    }
 }
 
 fn retention(spec: &Map<String, Value>, violations: &mut Vec<Violation>) -> store::Retention {
@@ -246,6 +261,7 @@ mod tests {
             ("onChange", json!("Finish")),
             ("start", json!("OnDemand")),
             ("timeout", Value::Null),
+            ("suspend", json!(true)),
         ] {
             assert_eq!(revision(&with(field, value)), hello, "{field}");
         }
@@ -268,13 +284,11 @@ mod tests {
             assert_eq!(violation.path, format!("spec.{field}"));
             assert!(violation.message.contains("not supported yet"), "{violation}");
         }
-        for (field, value) in [("blocks", json!({"b": {"steps": []}})), ("onFailure", json!("Pause"))] {
-            let violations = of("u", &with(field, value)).unwrap_err();
-            assert!(
-                violations.iter().any(|v| v.message.contains("not supported yet")),
-                "{violations:?}"
-            );
-        }
+        let violations = of("u", &with("blocks", json!({"b": {"steps": []}}))).unwrap_err();
+        assert!(
+            violations.iter().any(|v| v.message.contains("not supported yet")),
+            "{violations:?}"
+        );
         assert!(
             of("u", &with("onChange", json!("Adopt"))).unwrap_err()[0]
                 .message
@@ -303,7 +317,7 @@ mod tests {
     #[test]
     fn all_violations_come_at_once() {
         let spec = json!({
-            "suspend": true,
+            "suspend": "yes",
             "start": "Sometimes",
             "retention": {"failed": "soon"},
             "steps": [{"name": "a", "set": {}}, {"name": "a", "set": {}}],
@@ -313,6 +327,14 @@ mod tests {
             assert!(paths.iter().any(|found| found == path), "{path}: {paths:?}");
         }
         assert!(paths.iter().any(|path| path.starts_with("spec.steps")), "{paths:?}");
+    }
+
+    #[test]
+    fn suspend_is_read_and_on_failure_defines_the_work() {
+        assert!(!of("u", &hello()).unwrap().suspend);
+        assert!(of("u", &with("suspend", json!(true))).unwrap().suspend);
+        let pausing = of("u", &with("onFailure", json!("Pause"))).unwrap();
+        assert_ne!(pausing.revision, of("u", &hello()).unwrap().revision);
     }
 
     #[test]

@@ -146,6 +146,7 @@ fn submission(key: &Key, seen: &Seen, intent: &Intent) -> Submission {
         kind: key.kind.as_str().to_owned(),
         namespace: key.namespace.to_string(),
         name: key.name.to_string(),
+        workflow: key.name.to_string(),
         generation: seen.generation,
         deletion_policy: DeletionPolicy::Background,
         retention: intent.retention,
@@ -158,6 +159,7 @@ fn submission(key: &Key, seen: &Seen, intent: &Intent) -> Submission {
             trigger: "OnApply".to_owned(),
         }),
         only_when_idle: true,
+        commands: Vec::new(),
     }
 }
 

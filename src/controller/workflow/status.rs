@@ -5,6 +5,7 @@
 //!   violations                                  False/InvalidSpec      –                  False/InvalidSpec, Stalled
 //!   no database, generation not accepted yet    Unknown/Store…         –                  Unknown, Reconciling
 //!   run going on                                True                   Unknown/<phase>    readiness decides
+//!   run parked by a failure                     True                   Unknown/<reason>   False, Stalled
 //!   run ended well                              True                   True               True, Finished
 //!   run ended otherwise                         True                   False/<phase>      False, Finished, Stalled
 //!   on demand                                   True                   –                  True/Registered
@@ -132,8 +133,11 @@ fn phase(phase: engine::Phase) -> Phase {
     match phase {
         engine::Phase::Pending => Phase::Pending,
         engine::Phase::Running => Phase::Running,
+        engine::Phase::Waiting => Phase::Waiting,
         engine::Phase::Sleeping => Phase::Sleeping,
+        engine::Phase::Paused => Phase::Paused,
         engine::Phase::Cancelling => Phase::Cancelling,
+        engine::Phase::Compensating => Phase::Compensating,
         engine::Phase::Succeeded => Phase::Succeeded,
         engine::Phase::Failed => Phase::Failed,
         engine::Phase::Cancelled => Phase::Cancelled,
@@ -191,9 +195,13 @@ fn registered(last: Option<&RunFacts>) -> Vec<Draft> {
         let status = match run.phase {
             engine::Phase::Succeeded => True,
             engine::Phase::Failed | engine::Phase::Cancelled | engine::Phase::TimedOut => False,
-            engine::Phase::Pending | engine::Phase::Running | engine::Phase::Sleeping | engine::Phase::Cancelling => {
-                Unknown
-            }
+            engine::Phase::Pending
+            | engine::Phase::Running
+            | engine::Phase::Waiting
+            | engine::Phase::Sleeping
+            | engine::Phase::Paused
+            | engine::Phase::Cancelling
+            | engine::Phase::Compensating => Unknown,
         };
         drafts.push(Draft::new(LastRunSucceeded, status, run.phase.as_str(), why(run)));
     }
@@ -247,6 +255,18 @@ fn going_on(intent: &Intent, run: Option<&RunFacts>) -> Vec<Draft> {
         Readiness::Accepted => True,
         Readiness::Completed => False,
     };
+    if let Some((run, why_stalled)) = run.and_then(|run| Some((run, stalled(run)?))) {
+        return vec![
+            Draft::new(Succeeded, Unknown, why_stalled, why(run)),
+            Draft::new(Ready, False, phase, why(run)),
+            Draft::new(
+                Stalled,
+                True,
+                why_stalled,
+                "the run stands still until somebody moves it",
+            ),
+        ];
+    }
     let mut drafts = vec![
         Draft::new(Succeeded, Unknown, phase, &*message),
         Draft::new(Ready, ready, phase, &*message),
@@ -254,10 +274,21 @@ fn going_on(intent: &Intent, run: Option<&RunFacts>) -> Vec<Draft> {
     if ready == False {
         drafts.push(Draft::new(Reconciling, True, phase, "the run goes on"));
     }
-    if run.is_some_and(|run| run.phase == engine::Phase::Sleeping) {
-        drafts.push(Draft::new(Waiting, True, phase, ""));
+    match run.map(|run| run.phase) {
+        Some(engine::Phase::Sleeping) => drafts.push(Draft::new(Waiting, True, phase, "")),
+        Some(engine::Phase::Waiting) => {
+            drafts[0] = Draft::new(Succeeded, Unknown, reason::WAITING_FOR_SIGNAL, &*message);
+            drafts.push(Draft::new(Waiting, True, reason::WAITING_FOR_SIGNAL, ""));
+        }
+        Some(_) | None => {}
     }
     drafts
+}
+
+/// Why only a person can move the run, if that is so.
+fn stalled(run: &RunFacts) -> Option<&str> {
+    let summary = run.summary.as_ref().filter(|_| run.phase == engine::Phase::Paused)?;
+    summary.stalled.as_deref()
 }
 
 /// Why a run did not end well.

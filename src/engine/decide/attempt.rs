@@ -2,15 +2,16 @@
 
 use serde_json::Value;
 
-use super::{Decision, Refused, after};
+use super::{Decision, Opened, Refused, after};
 use crate::engine::{
     definition::{Action, Http, Step, VALUE_BYTES, VALUE_DEPTH, is_shallow, json_bytes},
     error::{ErrorKind, StepError},
     event::{Event, StepName},
     key::{Deed, StepKey},
+    phase::Parking,
     request::Outcome,
-    retry,
-    run::{Activity, Run, StepState},
+    retry::{Retry, is_transient},
+    run::{Activity, OpenStep, Run, StepState},
     scope::{self, Answer},
 };
 
@@ -25,27 +26,39 @@ impl Decision<'_> {
             step: name.clone(),
             attempt,
         };
-        match self.run.states.get(name) {
-            None => return Err(never_began()),
-            Some(StepState::Open) => {}
-            Some(_) => return Ok(()),
-        }
-        let open = self.run.open_step(name).ok_or_else(never_began)?;
+        let Some(open) = self.run.open_step(name) else {
+            return match self.run.states.get(name) {
+                None | Some(StepState::Open) => Err(never_began()),
+                Some(_) => Ok(()),
+            };
+        };
         if attempt > open.attempt {
             return Err(never_began());
         }
         if attempt < open.attempt || open.activity != Activity::Attempt {
             return Ok(());
         }
-        match outcome.and_then(|result| judge(self.run, &step.action, result)) {
-            Ok(result) => self.succeed(step, result),
-            Err(error) => self.attempt_failed(step, attempt, error),
+        let deed = open.deed;
+        let Some(work) = step.work(deed) else {
+            return Err(never_began());
+        };
+        match outcome.and_then(|result| judge(self.run, &work.action, result)) {
+            Ok(result) => self.succeed(step, deed, result),
+            Err(error) => self.attempt_failed(step, deed, attempt, error),
         }
         Ok(())
     }
 
-    /// The action has a result that is accepted; the step's output is made of it.
-    pub(super) fn succeed(&mut self, step: &Step, result: Value) {
+    /// The action has a result that is accepted; the step's output is made of it. A compensation has none.
+    pub(super) fn succeed(&mut self, step: &Step, deed: Deed, result: Value) {
+        if deed == Deed::Undo {
+            return self.emit(Event::StepSucceeded {
+                step: step.name.clone(),
+                output: Value::Null,
+                deed,
+                undoable: false,
+            });
+        }
         let output = match &step.output {
             None => Ok(result),
             Some(output) => scope::value(self.run, output, Answer::Result(&result)),
@@ -55,38 +68,50 @@ impl Decision<'_> {
                 self.emit(Event::StepSucceeded {
                     step: step.name.clone(),
                     output,
+                    deed,
+                    undoable: step.undo.is_some(),
                 });
                 self.consider_dependants(step);
             }
             // Not another attempt: the effect has happened.
-            Err(error) => self.fail_for_good(step, error),
+            Err(error) => self.fail_for_good(step, deed, error),
         }
     }
 
-    pub(super) fn attempt_failed(&mut self, step: &Step, attempt: u32, error: StepError) {
-        let another = attempt < step.retry.max_attempts && !self.is_failing() && is_retried(self.run, step, &error);
-        if !another {
-            return self.fail_for_good(step, error);
-        }
-        let key = StepKey::new(&self.run.origin, &step.name, 0, Deed::Do, 0);
-        let retry_at = after(self.now, step.retry.delay(&key, attempt));
+    pub(super) fn attempt_failed(&mut self, step: &Step, deed: Deed, attempt: u32, error: StepError) {
+        let retry = step.work(deed).map(|work| &work.retry);
+        let tried = self.run.open_step(&step.name).map_or(attempt, OpenStep::attempts);
+        let another = retry
+            .filter(|retry| tried < retry.max_attempts && !self.is_failing() && is_retried(self.run, retry, &error));
+        let Some(retry) = another else {
+            return self.fail_for_good(step, deed, error);
+        };
+        let key = StepKey::new(&self.run.origin, &step.name, 0, deed, self.run.round(&step.name, deed));
+        let retry_at = after(self.now, retry.delay(&key, tried));
         self.emit(Event::AttemptFailed {
             step: step.name.clone(),
             attempt,
             error,
             retry_at,
+            deed,
         });
     }
 
-    pub(super) fn fail_for_good(&mut self, step: &Step, error: StepError) {
-        let tolerated = step.continue_on_error;
+    pub(super) fn fail_for_good(&mut self, step: &Step, deed: Deed, error: StepError) {
+        let tolerated = deed.is_do() && step.continue_on_error;
         self.emit(Event::StepFailed {
             step: step.name.clone(),
             error,
             tolerated,
+            deed,
         });
-        if tolerated {
+        if deed == Deed::Undo {
+            self.park(Parking::CompensationFailed, None);
+        } else if tolerated {
             self.consider_dependants(step);
+        } else if self.run.failure.is_some() && self.waits_for_a_fix() {
+            // Nothing is given up: what waits goes on waiting.
+            self.park(Parking::Failure, None);
         } else if self.is_failing() {
             self.cancel_what_waits();
         }
@@ -98,9 +123,12 @@ impl Decision<'_> {
 
     /// The run will fail: running attempts finish, and what only waits for time is not waited for.
     fn cancel_what_waits(&mut self) {
-        let waiting = self.open_where(|activity, _| matches!(activity, Activity::Timer(_) | Activity::Retry(_)));
-        for (step, _) in waiting {
-            self.emit(Event::StepCancelled { step });
+        let waiting = self.open_where(|activity, _| match activity {
+            Activity::Timer(_) | Activity::Retry(_) | Activity::Signal(_) => true,
+            Activity::Attempt => false,
+        });
+        for Opened { step, deed, .. } in waiting {
+            self.emit(Event::StepCancelled { step, deed });
         }
     }
 }
@@ -137,17 +165,17 @@ fn judge(run: &Run, action: &Action, result: Value) -> Result<Value, StepError> 
 }
 
 /// `retry.when` decides if there is one, else the class of the error. Our own errors are the same every time.
-fn is_retried(run: &Run, step: &Step, error: &StepError) -> bool {
-    match (error.kind, &step.retry.when) {
+fn is_retried(run: &Run, retry: &Retry, error: &StepError) -> bool {
+    match (error.kind, &retry.when) {
         (ErrorKind::Expression | ErrorKind::WorkerLost, _) => false,
         (_, Some(when)) => scope::condition(run, when, Answer::Error(error)).unwrap_or(false),
-        (_, None) => retry::is_transient(error),
+        (_, None) => is_transient(error),
     }
 }
 
 /// A value that may be kept in the journal: not too large, and not so deep that nobody could read the journal again.
 pub(super) fn fitting(value: Value) -> Result<Value, StepError> {
-    if !is_shallow(&value) {
+    if !is_shallow(&value, VALUE_DEPTH) {
         let message = format!("the output is nested deeper than {VALUE_DEPTH} levels");
         return Err(StepError::new(ErrorKind::Expectation, "OutputTooDeep", message));
     }

@@ -9,6 +9,7 @@ use crate::engine::{
     error::{ErrorKind, StepError},
     event::Event,
     formula::Formula,
+    key::Deed,
     render,
     scope::{self, Answer},
 };
@@ -20,7 +21,7 @@ impl Decision<'_> {
             .as_ref()
             .map(|when| scope::condition(self.run, when, Answer::None));
         match condition {
-            Some(Err(error)) => return self.fail_for_good(step, error),
+            Some(Err(error)) => return self.fail_for_good(step, Deed::Do, error),
             Some(Ok(false)) => {
                 self.emit(Event::StepSkipped {
                     step: step.name.clone(),
@@ -29,41 +30,48 @@ impl Decision<'_> {
             }
             Some(Ok(true)) | None => {}
         }
-        match &step.action {
-            Action::Sql(_) | Action::Http(_) => match render::render(self.run, &step.action) {
-                Ok(_) => self.begin_attempt(step),
-                Err(error) => self.fail_for_good(step, error),
+        self.begin_work(step, Deed::Do, &step.does.action);
+    }
+
+    /// Begins what the step does, or its compensation.
+    pub(super) fn begin_work(&mut self, step: &Step, deed: Deed, action: &Action) {
+        match action {
+            Action::Sql(_) | Action::Http(_) => match render::render(self.run, action) {
+                Ok(_) => self.begin_attempt(step, deed),
+                Err(error) => self.fail_for_good(step, deed, error),
             },
             #[cfg(feature = "bench")]
-            Action::Noop => self.begin_attempt(step),
+            Action::Noop => self.begin_attempt(step, deed),
             Action::SleepFor(length) => self.sleep(step, after(self.now, *length)),
             Action::SleepUntil(until) => match self.instant(until) {
                 Ok(until) => self.sleep(step, until),
-                Err(error) => self.fail_for_good(step, error),
+                Err(error) => self.fail_for_good(step, deed, error),
             },
+            Action::WaitForSignal(wait) => self.await_signal(step, wait),
             Action::Set(values) => match scope::value(self.run, values, Answer::None) {
-                Ok(values) => self.succeed(step, values),
-                Err(error) => self.fail_for_good(step, error),
+                Ok(values) => self.succeed(step, deed, values),
+                Err(error) => self.fail_for_good(step, deed, error),
             },
             Action::Fail(fail) => {
                 let error = self.failure(fail).unwrap_or_else(|error| error);
-                self.fail_for_good(step, error);
+                self.fail_for_good(step, deed, error);
             }
         }
     }
 
-    fn begin_attempt(&mut self, step: &Step) {
+    fn begin_attempt(&mut self, step: &Step, deed: Deed) {
         self.emit(Event::StepStarted {
             step: step.name.clone(),
-            attempt: 1,
+            attempt: self.run.attempts_before(&step.name, deed).saturating_add(1),
             at: self.now,
+            deed,
         });
     }
 
     /// A sleep that is over already ends at once and leaves no timer.
     fn sleep(&mut self, step: &Step, until: Timestamp) {
         if until <= self.now {
-            self.succeed(step, Value::Object(Map::new()));
+            self.succeed(step, Deed::Do, Value::Object(Map::new()));
         } else {
             self.emit(Event::TimerArmed {
                 step: step.name.clone(),

@@ -5,10 +5,13 @@
 
 mod attempt;
 mod begin;
+mod command;
 mod end;
+mod signal;
 mod takeover;
 #[cfg(test)]
 mod tests;
+mod undo;
 
 use std::collections::VecDeque;
 
@@ -16,11 +19,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     apply::apply,
-    definition::{Definition, List},
-    event::{Event, StepName},
+    definition::{Action, Definition, List},
+    error::{ErrorKind, StepError},
+    event::{Event, RunError, StepName},
     input::{Input, Mail},
+    key::Deed,
     phase::RunResult,
-    run::{Activity, Run, StepState},
+    run::{Activity, OpenStep, Run, StepState},
 };
 
 /// The input cannot belong to this run: a defect of the caller, or a definition that is not the run's. Nothing changed.
@@ -106,65 +111,79 @@ impl Decision<'_> {
         self.run.hold_until.is_some()
     }
 
+    /// Nothing begins: a takeover holds the run, or it stands still.
+    fn is_halted(&self) -> bool {
+        self.is_held() || self.run.is_still()
+    }
+
     /// Ends a hold whose time has come, begins a run that has not begun, and whatever is ready.
     fn go_on(&mut self) {
         if self.run.hold_until.is_some_and(|until| until <= self.now) {
             self.emit(Event::HoldEnded);
             self.consider_all();
         }
-        if !self.is_held() {
+        if !self.is_halted() {
             self.start();
             self.settle();
         }
     }
 
+    /// Begins a run that has not begun. An input that contradicts `params` is its end: not everybody who starts a run
+    /// can check it before.
     fn start(&mut self) {
-        if self.run.started_at.is_none() {
-            let deadline = self.def.timeout().map(|timeout| after(self.now, timeout));
-            self.emit(Event::RunStarted { at: self.now, deadline });
-            self.consider_all();
+        if self.run.started_at.is_some() {
+            return;
         }
+        let deadline = self.def.timeout().map(|timeout| after(self.now, timeout));
+        self.emit(Event::RunStarted { at: self.now, deadline });
+        let violations = self.def.check_input(&self.run.origin.input);
+        if violations.is_empty() {
+            return self.consider_all();
+        }
+        let violations: Vec<String> = violations.iter().map(ToString::to_string).collect();
+        let error = StepError::new(ErrorKind::Expectation, "InvalidInput", violations.join("; "));
+        self.end_main(RunResult::Failed, Some(RunError { step: None, error }), None);
     }
 
     fn timers_due(&mut self) {
         self.go_on();
-        if self.is_held() {
+        if self.is_halted() {
             return;
         }
-        self.end_sleeps();
+        self.end_waits();
         self.settle();
         if self.run.deadline.is_some_and(|deadline| deadline <= self.now) && self.run.ending.is_none() {
             self.abort(RunResult::TimedOut);
         }
-        self.begin_retries();
-        self.settle();
+        // A wait that failed may have parked the run.
+        if !self.is_halted() {
+            self.begin_retries();
+            self.settle();
+        }
     }
 
+    /// Commands first: a cancel and a signal that come together are a cancel.
     fn mail(&mut self, mail: Vec<Mail>) {
-        // A run that never began is cancelled like any other: its `finally` runs.
-        self.start();
+        let mut signals = Vec::new();
         for mail in mail {
             match mail {
                 Mail::Cancel { reason } => self.cancel(reason),
+                Mail::Terminate { reason } => self.terminate(reason),
+                Mail::Pause { generation } => self.pause(generation),
+                Mail::Resume { generation } => self.resume(generation),
+                Mail::Retry { from } => self.retry(from.as_deref()),
+                Mail::Signal(signal) => signals.push(signal),
             }
+        }
+        for signal in signals {
+            self.signal(signal);
         }
         self.go_on();
     }
 
-    /// The second cancel changes nothing; neither does one that comes after the result, but it is remembered.
-    fn cancel(&mut self, reason: String) {
-        if self.run.cancel.is_some() {
-            return;
-        }
-        self.emit(Event::CancelRequested { reason });
-        if self.run.ending.is_none() {
-            self.abort(RunResult::Cancelled);
-        }
-    }
-
     /// Goes on until the run waits for the world: begins what is ready, and ends the list that has nothing open.
     fn settle(&mut self) {
-        while !self.is_held() && !self.run.is_terminal() {
+        while !self.is_halted() && !self.run.is_terminal() {
             if let Some(position) = self.candidates.pop_front() {
                 self.consider(position);
             } else if self.run.open.is_empty() && self.run.started_at.is_some() {
@@ -175,7 +194,7 @@ impl Decision<'_> {
         }
     }
 
-    /// Looks at every step of the list that is being run: at a start and after a hold, when no change leads the way.
+    /// Looks at every step of the list that is being run: at a start and after a halt, when no change leads the way.
     fn consider_all(&mut self) {
         let range = self.def.range(self.list());
         self.candidates.extend(range);
@@ -190,9 +209,10 @@ impl Decision<'_> {
         }
     }
 
-    /// The main list is being given up: nothing new begins.
+    /// The main list is being given up: nothing new begins. One that is parked by its failure is not: it may go on.
     fn is_failing(&self) -> bool {
-        self.run.ending.is_none() && (self.run.failure.is_some() || self.run.cancel.is_some())
+        let failed = self.run.failure.is_some() && self.run.parked.is_none();
+        self.run.ending.is_none() && (failed || self.run.cancel.is_some())
     }
 
     /// Begins the step if it has not begun and all that it needs lets it.
@@ -200,6 +220,7 @@ impl Decision<'_> {
         let def = self.def;
         let step = &def.steps()[position];
         let ready = step.list == self.list()
+            && !self.run.undoing
             && !self.is_failing()
             && !self.run.states.contains_key(&step.name)
             && step.needs.iter().all(|&need| {
@@ -211,15 +232,22 @@ impl Decision<'_> {
         }
     }
 
-    /// Ends sleeps whose time has come, in the order in which they began.
-    fn end_sleeps(&mut self) {
-        let due = self.open_where(|activity, now| matches!(activity, Activity::Timer(at) if at <= now));
-        for (name, _) in due {
-            // A sleep that ended before it may have failed the run and cancelled this one.
-            if self.run.states.get(&name) == Some(&StepState::Open)
-                && let Some(step) = self.def.step(&name)
-            {
-                self.succeed(step, serde_json::Value::Object(serde_json::Map::new()));
+    /// Ends sleeps, and waits for signals, whose time has come, in the order in which they began.
+    fn end_waits(&mut self) {
+        let due = self.open_where(|activity, now| match activity {
+            Activity::Timer(at) | Activity::Signal(Some(at)) => at <= now,
+            Activity::Signal(None) | Activity::Attempt | Activity::Retry(_) => false,
+        });
+        let def = self.def;
+        for open in due {
+            let Some(step) = def.step(&open.step) else { continue };
+            // One that ended before it may have failed the run: then this one is cancelled, or stays open in a parked run.
+            if self.run.is_still() || self.run.states.get(&open.step) != Some(&StepState::Open) {
+                continue;
+            }
+            match &step.does.action {
+                Action::WaitForSignal(wait) => self.time_out(step, wait),
+                _ => self.succeed(step, Deed::Do, serde_json::Value::Object(serde_json::Map::new())),
             }
         }
     }
@@ -227,18 +255,36 @@ impl Decision<'_> {
     /// Begins the next attempt of steps whose wait is over.
     fn begin_retries(&mut self) {
         let due = self.open_where(|activity, now| matches!(activity, Activity::Retry(at) if at <= now));
-        for (step, attempt) in due {
+        for open in due {
             self.emit(Event::StepStarted {
-                step,
-                attempt: attempt.saturating_add(1),
+                step: open.step,
+                attempt: open.attempt.saturating_add(1),
                 at: self.now,
+                deed: open.deed,
             });
         }
     }
 
-    fn open_where(&self, wanted: impl Fn(Activity, Timestamp) -> bool) -> Vec<(StepName, u32)> {
+    fn open_where(&self, wanted: impl Fn(Activity, Timestamp) -> bool) -> Vec<Opened> {
         let open = self.run.open.iter().filter(|open| wanted(open.activity, self.now));
-        open.map(|open| (open.step.clone(), open.attempt)).collect()
+        open.map(Opened::of).collect()
+    }
+}
+
+/// What is open, apart from the run that a decision changes.
+struct Opened {
+    step: StepName,
+    attempt: u32,
+    deed: Deed,
+}
+
+impl Opened {
+    fn of(open: &OpenStep) -> Self {
+        Self {
+            step: open.step.clone(),
+            attempt: open.attempt,
+            deed: open.deed,
+        }
     }
 }
 

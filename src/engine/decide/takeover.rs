@@ -21,14 +21,16 @@ impl Decision<'_> {
             hold_until: hold.map(|hold| after(self.now, hold)),
         });
         let def = self.def;
-        for (name, attempt) in self.open_where(|activity, _| activity == Activity::Attempt) {
-            let Some(step) = def.step(&name) else { continue };
-            let takeovers = self.run.open_step(&name).map_or(0, |open| open.takeovers);
+        for open in self.open_where(|activity, _| activity == Activity::Attempt) {
+            let Some(step) = def.step(&open.step) else { continue };
+            let Some(work) = step.work(open.deed) else { continue };
+            let takeovers = self.run.open_step(&open.step).map_or(0, |open| open.takeovers);
             if takeovers >= MOST_TAKEOVERS {
                 let message = format!("{takeovers} workers in a row died while they performed this step");
-                self.fail_for_good(step, StepError::new(ErrorKind::WorkerLost, "WorkerLost", message));
-            } else if !step.action.is_repeatable() {
-                self.attempt_failed(step, attempt, ambiguous(step));
+                let error = StepError::new(ErrorKind::WorkerLost, "WorkerLost", message);
+                self.fail_for_good(step, open.deed, error);
+            } else if !work.action.is_repeatable() {
+                self.attempt_failed(step, open.deed, open.attempt, ambiguous(step));
             }
         }
         self.settle();

@@ -1,6 +1,6 @@
 //! The one action of a step: what each kind holds, and how it is read.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::Value;
 
@@ -30,6 +30,8 @@ pub(in crate::engine) enum Action {
     Set(Formula),
     /// End the run.
     Fail(Fail),
+    /// Wait for a signal.
+    WaitForSignal(Wait),
     /// Answered at once by the worker, for the benchmark.
     #[cfg(feature = "bench")]
     Noop,
@@ -65,24 +67,45 @@ pub(in crate::engine) struct Fail {
     pub(in crate::engine) message: Option<Formula>,
 }
 
+/// A `waitForSignal` action.
+#[derive(Debug)]
+pub(in crate::engine) struct Wait {
+    pub(in crate::engine) signal: Arc<str>,
+    pub(in crate::engine) timeout: Option<Duration>,
+    /// `onTimeout: Continue`.
+    pub(in crate::engine) may_time_out: bool,
+}
+
 /// Actions of the API that this release refuses.
-const UNSUPPORTED: [&str; 7] = ["job", "waitForSignal", "parallel", "race", "forEach", "repeat", "call"];
+const UNSUPPORTED: [&str; 6] = ["job", "parallel", "race", "forEach", "repeat", "call"];
+/// Actions that a compensation can hold later than a step: what waits.
+const WAITING: [&str; 2] = ["sleep", "waitForSignal"];
+
+type Parse = fn(&Node<'_>, &mut Uses) -> Option<Action>;
+const SUPPORTED: &[(&str, Parse)] = &[
+    ("sql", sql),
+    ("http", |node, uses| http::parse(node, uses).map(Action::Http)),
+    ("sleep", sleep),
+    ("waitForSignal", wait_for_signal),
+    ("set", set),
+    ("fail", fail),
+    #[cfg(feature = "bench")]
+    ("noop", noop),
+];
+
+/// Reads the action among a compensation's fields: exactly one, and none that waits.
+pub(super) fn parse_undo(fields: &mut Fields<'_>, uses: &mut Uses) -> Option<Action> {
+    for name in WAITING {
+        fields.unsupported(name);
+    }
+    parse(fields, uses)
+}
 
 /// Reads the action among a step's fields: exactly one.
 pub(super) fn parse(fields: &mut Fields<'_>, uses: &mut Uses) -> Option<Action> {
-    type Parse = fn(&Node<'_>, &mut Uses) -> Option<Action>;
-    let supported: &[(&'static str, Parse)] = &[
-        ("sql", sql),
-        ("http", |node, uses| http::parse(node, uses).map(Action::Http)),
-        ("sleep", sleep),
-        ("set", set),
-        ("fail", fail),
-        #[cfg(feature = "bench")]
-        ("noop", noop),
-    ];
     let mut found = Vec::new();
     let mut action = None;
-    for (name, parse) in supported {
+    for (name, parse) in SUPPORTED {
         if let Some(node) = fields.get(name) {
             found.push(*name);
             action = parse(&node, uses);
@@ -97,7 +120,7 @@ pub(super) fn parse(fields: &mut Fields<'_>, uses: &mut Uses) -> Option<Action> 
     match found.as_slice() {
         [_] => action,
         [] => {
-            fields.report("has no action; give it exactly one of sql, http, sleep, set, fail");
+            fields.report("has no action; give it exactly one of sql, http, sleep, waitForSignal, set, fail");
             None
         }
         several => {
@@ -219,6 +242,38 @@ fn fail(node: &Node<'_>, uses: &mut Uses) -> Option<Action> {
     }))
 }
 
+fn wait_for_signal(node: &Node<'_>, _: &mut Uses) -> Option<Action> {
+    let mut fields = node.fields()?;
+    let signal = fields
+        .required("signal")
+        .and_then(|signal| signal.text(limits::SIGNAL_BYTES));
+    let timeout = fields.get("timeout").and_then(|timeout| timeout.positive_duration());
+    let may_time_out = fields
+        .get("onTimeout")
+        .is_some_and(|node| may_time_out(&node, fields.has("timeout")));
+    fields.finish();
+    Some(Action::WaitForSignal(Wait {
+        signal: signal?.into(),
+        timeout,
+        may_time_out,
+    }))
+}
+
+fn may_time_out(on_timeout: &Node<'_>, has_timeout: bool) -> bool {
+    match on_timeout.string() {
+        Some("Continue") if has_timeout => true,
+        Some("Continue") => {
+            on_timeout.report("`Continue` needs a `timeout`: without one the wait is for ever");
+            false
+        }
+        Some("Fail") | None => false,
+        Some(_) => {
+            on_timeout.report("must be `Fail` or `Continue`");
+            false
+        }
+    }
+}
+
 #[cfg(feature = "bench")]
 fn noop(node: &Node<'_>, _: &mut Uses) -> Option<Action> {
     node.fields()?.finish();
@@ -230,7 +285,12 @@ impl Action {
     pub(in crate::engine) fn is_repeatable(&self) -> bool {
         match self {
             Self::Http(http) => http.repeatable,
-            Self::Sql(_) | Self::SleepFor(_) | Self::SleepUntil(_) | Self::Set(_) | Self::Fail(_) => true,
+            Self::Sql(_)
+            | Self::SleepFor(_)
+            | Self::SleepUntil(_)
+            | Self::WaitForSignal(_)
+            | Self::Set(_)
+            | Self::Fail(_) => true,
             #[cfg(feature = "bench")]
             Self::Noop => true,
         }
@@ -246,7 +306,7 @@ impl Action {
                 .collect(),
             Self::SleepUntil(formula) | Self::Set(formula) => vec![formula],
             Self::Fail(fail) => fail.message.iter().collect(),
-            Self::SleepFor(_) => Vec::new(),
+            Self::SleepFor(_) | Self::WaitForSignal(_) => Vec::new(),
             #[cfg(feature = "bench")]
             Self::Noop => Vec::new(),
         }
@@ -256,7 +316,12 @@ impl Action {
     pub(in crate::engine) fn success_when(&self) -> Option<&Condition> {
         match self {
             Self::Http(http) => http.success_when.as_ref(),
-            Self::Sql(_) | Self::SleepFor(_) | Self::SleepUntil(_) | Self::Set(_) | Self::Fail(_) => None,
+            Self::Sql(_)
+            | Self::SleepFor(_)
+            | Self::SleepUntil(_)
+            | Self::WaitForSignal(_)
+            | Self::Set(_)
+            | Self::Fail(_) => None,
             #[cfg(feature = "bench")]
             Self::Noop => None,
         }

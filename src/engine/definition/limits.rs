@@ -24,6 +24,8 @@ pub(super) const QUERY_BYTES: usize = 64 * 1024;
 pub(super) const ARGS: usize = 65_535;
 /// Bytes of a path or a URL.
 pub(super) const URL_BYTES: usize = 4_096;
+/// Bytes of a signal's name.
+pub(super) const SIGNAL_BYTES: usize = 253;
 /// Bytes of an error code that an author chooses.
 pub(super) const CODE_BYTES: usize = 64;
 /// The longest duration: far beyond every use, and far from the end of time.
@@ -49,16 +51,13 @@ pub(in crate::engine) fn json_bytes(value: &serde_json::Value) -> usize {
     count.0
 }
 
-/// Whether objects and lists are inside one another at most [`VALUE_DEPTH`] times.
-pub(in crate::engine) fn is_shallow(value: &serde_json::Value) -> bool {
-    fn fits(value: &serde_json::Value, levels: usize) -> bool {
-        match value {
-            serde_json::Value::Array(items) => levels > 0 && items.iter().all(|item| fits(item, levels - 1)),
-            serde_json::Value::Object(fields) => levels > 0 && fields.values().all(|item| fits(item, levels - 1)),
-            _ => true,
-        }
+/// Whether objects and lists are inside one another at most so many times; [`VALUE_DEPTH`] in general.
+pub(in crate::engine) fn is_shallow(value: &serde_json::Value, levels: usize) -> bool {
+    match value {
+        serde_json::Value::Array(items) => levels > 0 && items.iter().all(|item| is_shallow(item, levels - 1)),
+        serde_json::Value::Object(fields) => levels > 0 && fields.values().all(|item| is_shallow(item, levels - 1)),
+        _ => true,
     }
-    fits(value, VALUE_DEPTH)
 }
 
 /// Where the character U+0000 stands in the value at `path`, if anywhere: the path of a text, or of an object with such a
@@ -93,9 +92,9 @@ mod tests {
     #[test]
     fn nesting_is_counted_in_objects_and_lists() {
         let nested = |levels: usize| (0..levels).fold(json!(1), |value, _| json!([value]));
-        assert!(is_shallow(&nested(VALUE_DEPTH)));
-        assert!(!is_shallow(&nested(VALUE_DEPTH + 1)));
-        assert!(!is_shallow(&json!({"a": 1, "b": nested(VALUE_DEPTH)})));
+        assert!(is_shallow(&nested(VALUE_DEPTH), VALUE_DEPTH));
+        assert!(!is_shallow(&nested(VALUE_DEPTH + 1), VALUE_DEPTH));
+        assert!(!is_shallow(&json!({"a": 1, "b": nested(VALUE_DEPTH)}), VALUE_DEPTH));
     }
 
     #[test]

@@ -18,11 +18,11 @@ use std::{collections::HashMap, time::Duration};
 
 use serde_json::{Map, Value};
 
-pub(super) use action::{Action, Fail, Http, Sql};
+pub(super) use action::{Action, Fail, Http, Sql, Wait};
 pub use duration::parse as parse_duration;
 pub(super) use limits::{VALUE_BYTES, VALUE_DEPTH, is_shallow, json_bytes};
 pub use reader::Violation;
-pub(super) use step::Step;
+pub(super) use step::{Step, Work};
 
 use self::{
     needs::{Order, Ordered},
@@ -32,7 +32,7 @@ use self::{
     sight::{Everywhere, find},
     step::Draft,
 };
-use super::{event::StepName, formula::Formula};
+use super::{event::StepName, formula::Formula, key::Deed};
 
 /// The attempt timeout of a step that does not exist: the default.
 const NO_SUCH_STEP_TIMEOUT: Duration = Duration::from_secs(60);
@@ -48,6 +48,16 @@ pub struct Definition {
     input: Value,
     params: Vec<Param>,
     timeout: Option<Duration>,
+    on_failure: OnFailure,
+}
+
+/// What a failure of the main list leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OnFailure {
+    /// What was done is undone, and the run fails.
+    Compensate,
+    /// The run stands still until somebody retries or cancels it.
+    Pause,
 }
 
 /// The list that a step belongs to.
@@ -81,9 +91,10 @@ impl Definition {
         params::check(&self.params, input)
     }
 
-    /// How long one attempt of a step may take.
-    pub fn attempt_timeout(&self, step: &str) -> Duration {
-        self.step(step).map_or(NO_SUCH_STEP_TIMEOUT, |step| step.timeout)
+    /// How long one attempt of a step, or of its compensation, may take.
+    pub fn attempt_timeout(&self, step: &str, deed: Deed) -> Duration {
+        let work = self.step(step).and_then(|step| step.work(deed));
+        work.map_or(NO_SUCH_STEP_TIMEOUT, |work| work.timeout)
     }
 
     /// How long a run may take, if there is a bound.
@@ -116,6 +127,10 @@ impl Definition {
         }
     }
 
+    pub(super) fn on_failure(&self) -> OnFailure {
+        self.on_failure
+    }
+
     pub(super) fn output(&self) -> Option<&Formula> {
         self.output.as_ref()
     }
@@ -123,7 +138,7 @@ impl Definition {
 
 fn read(body: &Value, sink: &Sink) -> Option<Definition> {
     let root = Node::root(body, "spec", sink);
-    if !is_shallow(body) {
+    if !is_shallow(body, VALUE_DEPTH) {
         root.report(format!("is nested deeper than {VALUE_DEPTH} levels"));
         return None;
     }
@@ -170,7 +185,7 @@ fn read(body: &Value, sink: &Sink) -> Option<Definition> {
         .map(|node| retry::parse(&node, Place::SpecRetry, &mut retry_uses))
         .unwrap_or_default();
     fields.unsupported("blocks");
-    fields.unsupported("onFailure");
+    let on_failure = fields.get("onFailure").and_then(|node| on_failure(&node));
     fields.finish();
 
     check_names(&drafts, sink);
@@ -217,7 +232,19 @@ fn read(body: &Value, sink: &Sink) -> Option<Definition> {
         },
         params,
         timeout,
+        on_failure: on_failure.unwrap_or(OnFailure::Compensate),
     })
+}
+
+fn on_failure(node: &Node<'_>) -> Option<OnFailure> {
+    match node.string()? {
+        "Compensate" => Some(OnFailure::Compensate),
+        "Pause" => Some(OnFailure::Pause),
+        _ => {
+            node.report("must be `Compensate` or `Pause`");
+            None
+        }
+    }
 }
 
 fn read_list(fields: &mut Fields<'_>, name: &'static str, required: bool) -> Option<Vec<Draft>> {

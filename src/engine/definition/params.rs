@@ -113,7 +113,7 @@ fn parse_one(node: &Node<'_>) -> Option<Param> {
 pub(super) fn check(params: &[Param], input: &Value) -> Vec<Violation> {
     let violation = |path: String, message: String| Violation { path, message };
     let mut violations = Vec::new();
-    if !limits::is_shallow(input) {
+    if !limits::is_shallow(input, limits::VALUE_DEPTH) {
         return vec![violation(
             "input".to_owned(),
             format!("is nested deeper than {} levels", limits::VALUE_DEPTH),

@@ -18,8 +18,17 @@ pub(super) fn check_steps(drafts: &[Vec<Draft>; 2], orders: &[Order; 2], sink: &
                 i,
                 order,
                 drafts,
+                undoes: false,
             };
             scope::check(&draft.uses, &from, sink);
+            if let (List::Finally, Some(path)) = (list, &draft.undo_path) {
+                sink.report(
+                    path.as_str(),
+                    "a step of `finally` is never undone; remove it, or move the step to `steps`",
+                );
+            }
+            let from = FromStep { undoes: true, ..from };
+            scope::check(&draft.undo_uses, &from, sink);
         }
     }
 }
@@ -31,6 +40,8 @@ struct FromStep<'a> {
     i: usize,
     order: &'a Order,
     drafts: &'a [Vec<Draft>; 2],
+    /// The step's compensation looks: the step has succeeded by then.
+    undoes: bool,
 }
 
 impl Sight for FromStep<'_> {
@@ -40,6 +51,7 @@ impl Sight for FromStep<'_> {
         }
         let me = self.own[self.i].name.as_deref().unwrap_or("this step");
         match find(self.own, step) {
+            Some(found) if found == self.i && self.undoes => None,
             Some(found) if found == self.i => Some(format!("`{me}` cannot read itself; its answer is `result`")),
             Some(found) if self.order.all[self.i].contains(found) => None,
             Some(_) => Some(format!(

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     List,
     action::{self, Action},
-    reader::Node,
+    reader::{Fields, Node},
     retry::{self, Written},
     scope::{Place, Uses},
     valid_name,
@@ -13,6 +13,7 @@ use super::{
 use crate::engine::{
     event::StepName,
     formula::{Condition, Formula},
+    key::Deed,
     retry::Retry,
 };
 
@@ -24,11 +25,29 @@ pub(in crate::engine) struct Step {
     pub(in crate::engine) needs: Vec<usize>,
     pub(in crate::engine) dependants: Vec<usize>,
     pub(in crate::engine) when: Option<Condition>,
-    pub(in crate::engine) action: Action,
+    pub(in crate::engine) does: Work,
     pub(in crate::engine) output: Option<Formula>,
-    pub(in crate::engine) retry: Retry,
-    pub(in crate::engine) timeout: Duration,
     pub(in crate::engine) continue_on_error: bool,
+    pub(in crate::engine) undo: Option<Work>,
+}
+
+/// What is performed, and how it is tried: a step's own action, or its compensation.
+#[derive(Debug)]
+pub(in crate::engine) struct Work {
+    pub(in crate::engine) action: Action,
+    pub(in crate::engine) retry: Retry,
+    /// Of one attempt.
+    pub(in crate::engine) timeout: Duration,
+}
+
+impl Step {
+    /// The step's own work, or its compensation if it has one.
+    pub(in crate::engine) fn work(&self, deed: Deed) -> Option<&Work> {
+        match deed {
+            Deed::Do => Some(&self.does),
+            Deed::Undo => self.undo.as_ref(),
+        }
+    }
 }
 
 /// A step as it is written; its order and its expressions' references are still to be checked.
@@ -38,12 +57,33 @@ pub(super) struct Draft {
     pub(super) name: Option<String>,
     pub(super) needs: Option<Vec<(String, String)>>,
     pub(super) uses: Uses,
-    pub(super) retry: Written,
+    /// What the expressions of its compensation use.
+    pub(super) undo_uses: Uses,
+    /// Where its compensation stands, if it has one.
+    pub(super) undo_path: Option<String>,
+    does: Trial,
     when: Option<Condition>,
-    action: Option<Action>,
     output: Option<Formula>,
-    timeout: Duration,
     continue_on_error: bool,
+    undo: Option<Trial>,
+}
+
+/// [`Work`] as it is written.
+#[derive(Debug)]
+struct Trial {
+    action: Option<Action>,
+    retry: Written,
+    timeout: Duration,
+}
+
+impl Default for Trial {
+    fn default() -> Self {
+        Self {
+            action: None,
+            retry: Written::default(),
+            timeout: DEFAULT_TIMEOUT,
+        }
+    }
 }
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -55,12 +95,13 @@ pub(super) fn parse(node: &Node<'_>) -> Draft {
         name: None,
         needs: None,
         uses: Uses::default(),
-        retry: Written::default(),
+        undo_uses: Uses::default(),
+        undo_path: None,
+        does: Trial::default(),
         when: None,
-        action: None,
         output: None,
-        timeout: DEFAULT_TIMEOUT,
         continue_on_error: false,
+        undo: None,
     };
     let Some(mut fields) = node.fields() else { return draft };
     let uses = &mut draft.uses;
@@ -78,26 +119,55 @@ pub(super) fn parse(node: &Node<'_>) -> Draft {
         )
     });
     draft.when = fields.get("when").and_then(|when| uses.condition(&when, Place::Step));
-    draft.action = action::parse(&mut fields, uses);
+    draft.does.action = action::parse(&mut fields, uses);
     if let Some(node) = fields.get_value("output") {
-        if matches!(draft.action, Some(Action::Fail(_))) {
+        if matches!(draft.does.action, Some(Action::Fail(_))) {
             node.report("a `fail` step has no output");
         }
         draft.output = uses.formula(&node, Place::AfterAction);
     }
-    if let Some(node) = fields.get("retry") {
-        draft.retry = retry::parse(&node, Place::StepRetry, uses);
-    }
-    if let Some(timeout) = fields.get("timeout").and_then(|timeout| timeout.positive_duration()) {
-        draft.timeout = timeout;
-    }
+    draft.does.tried(&mut fields, uses);
     draft.continue_on_error = fields
         .get("continueOnError")
         .and_then(|node| node.boolean())
         .unwrap_or(false);
-    fields.unsupported("compensate");
+    if let Some(node) = fields.get("compensate") {
+        draft.undo = compensation(&node, &mut draft.undo_uses);
+        draft.undo_path = Some(node.path);
+    }
     fields.finish();
     draft
+}
+
+/// What undoes the step: an action, and how it is tried.
+fn compensation(node: &Node<'_>, uses: &mut Uses) -> Option<Trial> {
+    let mut fields = node.fields()?;
+    let mut trial = Trial {
+        action: action::parse_undo(&mut fields, uses),
+        ..Trial::default()
+    };
+    trial.tried(&mut fields, uses);
+    fields.finish();
+    Some(trial)
+}
+
+impl Trial {
+    fn tried(&mut self, fields: &mut Fields<'_>, uses: &mut Uses) {
+        if let Some(node) = fields.get("retry") {
+            self.retry = retry::parse(&node, Place::StepRetry, uses);
+        }
+        if let Some(timeout) = fields.get("timeout").and_then(|timeout| timeout.positive_duration()) {
+            self.timeout = timeout;
+        }
+    }
+
+    fn finish(self, spec_retry: &Written) -> Option<Work> {
+        Some(Work {
+            action: self.action?,
+            retry: retry::merge(&self.retry, spec_retry),
+            timeout: self.timeout,
+        })
+    }
 }
 
 impl Draft {
@@ -109,11 +179,13 @@ impl Draft {
             needs,
             dependants: Vec::new(),
             when: self.when,
-            action: self.action?,
+            does: self.does.finish(spec_retry)?,
             output: self.output,
-            retry: retry::merge(&self.retry, spec_retry),
-            timeout: self.timeout,
             continue_on_error: self.continue_on_error,
+            undo: match self.undo {
+                Some(undo) => Some(undo.finish(spec_retry)?),
+                None => None,
+            },
         })
     }
 }
