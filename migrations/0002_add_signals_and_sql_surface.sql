@@ -3,6 +3,13 @@
 -- A release that knows only 0001 goes on beside this: its statements name none of the new columns, it reads no mail of the
 -- new kinds, and its own mail passes the new checks.
 
+-- The same ids as before, as one expression that the planner can put in place of the call: planning the old one anew in
+-- each transaction took longer than inserting the row. 512/125 is 4096/1000: milliseconds and twelve bits of the fraction.
+CREATE OR REPLACE FUNCTION everstep.uuidv7() RETURNS uuid
+LANGUAGE sql VOLATILE PARALLEL SAFE
+RETURN (overlay(lpad(to_hex((extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 512 / 125), 15, '0')
+    PLACING '7' FROM 13 FOR 0) || substr(gen_random_uuid()::text, 20))::uuid;
+
 -- What became of a signal is shown in its object's status.
 ALTER TABLE everstep.inbox ADD COLUMN shown boolean NOT NULL DEFAULT false;
 
@@ -25,3 +32,414 @@ CREATE INDEX inbox_unshown ON everstep.inbox (id)
 
 -- Objects by name: targets of signals, and Workflows that are started by name.
 CREATE INDEX owners_named ON everstep.owners (namespace, name, kind);
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- The SQL surface. Applications call it in their own transactions, through any pooler: nothing of a session is used.
+--
+-- Two gates: whoever may use the schema gets in (grant_namespace), and each call asks `grants` for the namespace. The
+-- functions run as their owner, with a fixed search path and qualified names; their arguments name a run or a Workflow,
+-- never a kind of mail and never a table.
+
+-- Who calls: the role that was SET, as poolers' clients do, else the one that logged in. Inside a function that runs as its
+-- owner, current_user is the owner; this setting is not, and SET ROLE alone can change it.
+CREATE FUNCTION everstep.caller() RETURNS name
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN CASE pg_catalog.current_setting('role') WHEN 'none' THEN SESSION_USER
+  ELSE pg_catalog.current_setting('role')::name END;
+
+-- Why a value cannot be stored, or null. What a worker's JSON reader refuses would be mail, or a run, that nobody can read:
+-- some 100 levels, which take 200 characters; numbers that no double holds, which take 309.
+CREATE FUNCTION everstep.unfit(value jsonb, bytes integer, levels integer) RETURNS text
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  size integer := octet_length(value::text);
+BEGIN
+  RETURN CASE
+    WHEN size < 100 THEN NULL
+    WHEN size > bytes THEN format('has %s bytes, more than %s', size, bytes)
+    WHEN jsonb_path_exists(value, format('strict $.**{%s} ? (@.type() == "object" || @.type() == "array")', levels)::jsonpath)
+      THEN format('is nested deeper than %s levels', levels)
+    WHEN jsonb_path_exists(value, 'strict $.** ? (@ > 1e308 || @ < -1e308)') THEN 'holds a number beyond 1e308'
+  END;
+END
+$$;
+
+-- \u0000 is legal in stored JSON, and the operators of json and jsonb refuse it.
+CREATE FUNCTION everstep.readable(value json) RETURNS json
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN replace(value::text, '\u0000', '\ufffd')::json;
+
+-- Why a start was refused: asked only then, so that a start that works is one statement.
+CREATE FUNCTION everstep.refuse_start(workflow text, input jsonb, key text) RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+  ns text := split_part(refuse_start.workflow, '/', 1);
+  wf text := split_part(refuse_start.workflow, '/', 2);
+  is_suspended boolean;
+BEGIN
+  IF refuse_start.workflow IS NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'everstep.start: workflow must not be NULL',
+      HINT = 'Name a Workflow as in everstep.start(''shop/order'').';
+  END IF;
+  IF refuse_start.workflow NOT LIKE '_%/_%' OR refuse_start.workflow LIKE '%/%/%'
+     OR octet_length(refuse_start.workflow) > 317 THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+      MESSAGE = format('everstep.start: workflow %L is not NAMESPACE/NAME', left(refuse_start.workflow, 100)),
+      HINT = 'Name a Workflow as in everstep.start(''shop/order'').';
+  END IF;
+  IF refuse_start.key = '' OR octet_length(refuse_start.key) > 253 THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+      MESSAGE = 'everstep.start: key is empty or longer than 253 bytes',
+      HINT = 'Leave it out for a run at each call.';
+  END IF;
+  IF NOT EXISTS (SELECT 1 FROM everstep.grants AS g WHERE g.role = everstep.caller() AND g.namespace = ns) THEN
+    RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+      MESSAGE = format('everstep.start: role %s may not use namespace %s', everstep.caller(), ns),
+      HINT = 'An administrator grants it: SELECT everstep.grant_namespace(role, namespace).';
+  END IF;
+  IF refuse_start.input IS NOT NULL AND everstep.unfit(refuse_start.input, 262144, 100) IS NOT NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'program_limit_exceeded',
+      MESSAGE = 'everstep.start: input ' || everstep.unfit(refuse_start.input, 262144, 100),
+      HINT = 'Pass a reference to large data.';
+  END IF;
+  SELECT o.suspended INTO is_suspended
+  FROM everstep.owners AS o
+  WHERE o.namespace = ns AND o.name = wf AND o.kind = 'Workflow' AND o.gone_at IS NULL AND o.definition_id IS NOT NULL
+  ORDER BY o.accepted_at DESC
+  LIMIT 1;
+  IF is_suspended THEN
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+      MESSAGE = format('everstep.start: Workflow %s is suspended', refuse_start.workflow),
+      HINT = 'Set its spec.suspend to false.';
+  END IF;
+  RAISE EXCEPTION USING ERRCODE = 'no_data_found',
+    MESSAGE = format('everstep.start: no Workflow %s is accepted', refuse_start.workflow),
+    HINT = 'Look at its Accepted condition: kubectl get workflows.everstep.dev.';
+END
+$$;
+
+-- Each expression and each statement of a function costs once a transaction: so a start that works asks nothing twice, and
+-- why one was refused is looked for only then.
+CREATE FUNCTION everstep.start(workflow text, input jsonb DEFAULT NULL, key text DEFAULT NULL) RETURNS uuid
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+  ns text;
+  wf text;
+  caller name;
+  definition uuid;
+  run uuid;
+BEGIN
+  SELECT o.namespace, o.name, g.role, CASE WHEN o.suspended THEN NULL ELSE o.definition_id END, everstep.uuidv7()
+  INTO ns, wf, caller, definition, run
+  FROM everstep.grants AS g
+  JOIN everstep.owners AS o ON o.namespace = g.namespace
+  WHERE g.role = everstep.caller()
+    AND g.namespace = split_part(start.workflow, '/', 1)
+    AND o.name = split_part(start.workflow, '/', 2) AND o.kind = 'Workflow'
+    AND o.gone_at IS NULL AND o.definition_id IS NOT NULL
+    AND start.workflow NOT LIKE '%/%/%'
+    AND (start.key IS NULL OR octet_length(start.key) BETWEEN 1 AND 253)
+    AND (start.input IS NULL OR everstep.unfit(start.input, 262144, 100) IS NULL)
+  -- The object that has the name now, of those that had it.
+  ORDER BY o.accepted_at DESC
+  LIMIT 1;
+  IF definition IS NULL THEN
+    PERFORM everstep.refuse_start(start.workflow, start.input, start.key);
+  END IF;
+
+  IF start.key IS NOT NULL THEN
+    -- Waits for another transaction that is starting the same; if that is rolled back, this one starts.
+    INSERT INTO everstep.starts (namespace, workflow, start_key, run_id)
+    VALUES (ns, wf, 'key/' || start.key, run)
+    ON CONFLICT DO NOTHING;
+    IF NOT FOUND THEN
+      -- A statement of its own: it sees what this one has waited for.
+      SELECT s.run_id INTO STRICT run
+      FROM everstep.starts AS s
+      WHERE s.namespace = ns AND s.workflow = wf AND s.start_key = 'key/' || start.key;
+      RETURN run;
+    END IF;
+  END IF;
+  WITH born AS (
+    INSERT INTO everstep.runs (id, namespace, workflow, start_key, definition_id, input, trigger)
+    VALUES (run, ns, wf, coalesce('key/' || start.key, 'sql/' || run), definition, start.input::json, 'SQL')
+  ), ready AS (
+    INSERT INTO everstep.active (run_id, namespace) VALUES (run, ns)
+  )
+  INSERT INTO everstep.audit (actor, operation, run_id, epoch)
+  VALUES (caller, 'started', run, (SELECT epoch FROM everstep.cluster));
+  -- One at a time rings, for NOTIFY takes a lock at commit that is one for the whole server; the others are found by
+  -- whoever was woken, or by the next poll.
+  IF pg_try_advisory_xact_lock(1702258034, 1) THEN
+    PERFORM pg_notify('everstep_work', '');
+  END IF;
+  RETURN run;
+END
+$$;
+
+-- The phase of a run in a namespace that the caller may use. Whether a run of another namespace exists is not told.
+CREATE FUNCTION everstep.phase_for_caller(operation text, run uuid) RETURNS text
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+  phase text;
+BEGIN
+  SELECT r.phase INTO phase
+  FROM everstep.runs AS r
+  JOIN everstep.grants AS g ON g.namespace = r.namespace AND g.role = everstep.caller()
+  WHERE r.id = phase_for_caller.run;
+  IF phase IS NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'no_data_found',
+      MESSAGE = format('everstep.%s: role %s has no run %s', operation, everstep.caller(), coalesce(run::text, 'NULL')),
+      HINT = 'It does not exist, or its namespace is not granted: everstep.grant_namespace(role, namespace).';
+  END IF;
+  RETURN phase;
+END
+$$;
+
+CREATE FUNCTION everstep.signal(run uuid, signal text, payload jsonb, dedup_key text DEFAULT NULL) RETURNS text
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+  phase text;
+  letter_key text := coalesce(signal.dedup_key, 'sql/' || gen_random_uuid());
+  why text;
+  is_same boolean;
+BEGIN
+  IF signal.run IS NULL OR signal.signal IS NULL OR signal.payload IS NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed',
+      MESSAGE = 'everstep.signal: run, signal and payload must not be NULL',
+      HINT = 'A signal without content has the payload ''null''::jsonb.';
+  END IF;
+  IF signal.signal = '' OR octet_length(signal.signal) > 253 THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+      MESSAGE = 'everstep.signal: signal is empty or longer than 253 bytes',
+      HINT = 'Name what the step waits for: waitForSignal.signal.';
+  END IF;
+  IF signal.dedup_key = '' OR octet_length(signal.dedup_key) > 253 THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+      MESSAGE = 'everstep.signal: dedup_key is empty or longer than 253 bytes',
+      HINT = 'Leave it out for a signal at each call.';
+  END IF;
+  why := everstep.unfit(signal.payload, 65536, 99);
+  IF why IS NOT NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'program_limit_exceeded', MESSAGE = 'everstep.signal: payload ' || why,
+      HINT = 'Pass a reference to large data.';
+  END IF;
+  phase := everstep.phase_for_caller('signal', signal.run);
+
+  IF phase NOT IN ('Succeeded', 'Failed', 'Cancelled', 'TimedOut') THEN
+    WITH stored AS (
+      INSERT INTO everstep.inbox AS i (run_id, kind, signal, dedup_key, payload, by)
+      VALUES (signal.run, 'Signal', signal.signal, letter_key, signal.payload::json, everstep.caller())
+      -- Waits for another transaction that sends the same; if that is rolled back, this one is stored.
+      ON CONFLICT DO NOTHING
+      RETURNING i.run_id
+    )
+    INSERT INTO everstep.audit (actor, operation, run_id, epoch, detail)
+    SELECT everstep.caller(), 'signal', run_id, (SELECT epoch FROM everstep.cluster),
+      json_build_object('signal', signal.signal)
+    FROM stored;
+    IF FOUND THEN
+      IF pg_try_advisory_xact_lock(1702258034, 2) THEN
+        PERFORM pg_notify('everstep_mail', '');
+      END IF;
+      RETURN 'Stored';
+    END IF;
+  END IF;
+
+  SELECT i.signal = signal.signal AND everstep.readable(i.payload)::jsonb = signal.payload INTO is_same
+  FROM everstep.inbox AS i
+  WHERE i.run_id = signal.run AND i.kind = 'Signal' AND i.dedup_key = letter_key;
+  IF is_same IS NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+      MESSAGE = format('everstep.signal: run %s is over (%s)', signal.run, phase),
+      HINT = 'Nobody waits for the signal any more.';
+  END IF;
+  RETURN CASE WHEN is_same THEN 'Duplicate' ELSE 'DuplicateDiffers' END;
+END
+$$;
+
+CREATE FUNCTION everstep.cancel(run uuid, reason text) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+  phase text;
+BEGIN
+  IF cancel.run IS NULL OR cancel.reason IS NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed',
+      MESSAGE = 'everstep.cancel: run and reason must not be NULL',
+      HINT = 'The reason is shown to people.';
+  END IF;
+  IF cancel.reason = '' OR octet_length(cancel.reason) > 1024 THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+      MESSAGE = 'everstep.cancel: reason is empty or longer than 1024 bytes',
+      HINT = 'The reason is shown to people.';
+  END IF;
+  phase := everstep.phase_for_caller('cancel', cancel.run);
+  IF phase IN ('Succeeded', 'Failed', 'Cancelled', 'TimedOut') THEN
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+      MESSAGE = format('everstep.cancel: run %s is over (%s)', cancel.run, phase),
+      HINT = 'There is nothing left to cancel.';
+  END IF;
+  WITH sent AS (
+    INSERT INTO everstep.inbox AS i (run_id, kind, dedup_key, payload, by)
+    -- One key for all: cancelling twice equals once.
+    VALUES (cancel.run, 'Cancel', 'sql', json_build_object('reason', cancel.reason), everstep.caller())
+    ON CONFLICT DO NOTHING
+    RETURNING i.run_id
+  )
+  INSERT INTO everstep.audit (actor, operation, run_id, epoch, detail)
+  SELECT everstep.caller(), 'cancel', run_id, (SELECT epoch FROM everstep.cluster),
+    json_build_object('reason', cancel.reason)
+  FROM sent;
+  IF FOUND AND pg_try_advisory_xact_lock(1702258034, 2) THEN
+    PERFORM pg_notify('everstep_mail', '');
+  END IF;
+END
+$$;
+
+-- For administrators: nobody but the owner may call it, unless the owner grants EXECUTE.
+CREATE FUNCTION everstep.grant_namespace(role text, namespace text) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+  IF grant_namespace.role IS NULL OR grant_namespace.namespace IS NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed',
+      MESSAGE = 'everstep.grant_namespace: role and namespace must not be NULL';
+  END IF;
+  IF grant_namespace.namespace !~ '^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$' THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+      MESSAGE = format('everstep.grant_namespace: %L is no name of a namespace', left(grant_namespace.namespace, 100)),
+      HINT = 'At most 63 lower-case letters, digits and hyphens.';
+  END IF;
+  -- Compared as text: a cast to name would cut a long one, and name another role.
+  IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname::text = grant_namespace.role) THEN
+    RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+      MESSAGE = format('everstep.grant_namespace: role %L does not exist', left(grant_namespace.role, 100)),
+      HINT = 'Create it first: CREATE ROLE …. PUBLIC cannot be granted a namespace.';
+  END IF;
+  -- Two at once would both write the schema's rights.
+  PERFORM pg_advisory_xact_lock(1702258034, 0);
+  INSERT INTO everstep.grants (role, namespace)
+  VALUES (grant_namespace.role::name, grant_namespace.namespace)
+  ON CONFLICT DO NOTHING;
+  IF NOT FOUND THEN
+    RETURN;
+  END IF;
+  EXECUTE format('GRANT USAGE ON SCHEMA everstep TO %I', grant_namespace.role);
+  INSERT INTO everstep.audit (actor, operation, epoch, detail)
+  VALUES (everstep.caller(), 'grant', (SELECT epoch FROM everstep.cluster),
+    json_build_object('role', grant_namespace.role, 'namespace', grant_namespace.namespace));
+END
+$$;
+
+CREATE FUNCTION everstep.revoke_namespace(role text, namespace text) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+  PERFORM pg_advisory_xact_lock(1702258034, 0);
+  DELETE FROM everstep.grants AS g
+  WHERE g.role::text = revoke_namespace.role AND g.namespace = revoke_namespace.namespace;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+      MESSAGE = format('everstep.revoke_namespace: role %L has no grant of namespace %L',
+        left(revoke_namespace.role, 100), left(revoke_namespace.namespace, 100)),
+      HINT = 'SELECT * FROM everstep.grants shows the grants.';
+  END IF;
+  IF EXISTS (SELECT 1 FROM pg_roles WHERE rolname::text = revoke_namespace.role)
+     AND NOT EXISTS (SELECT 1 FROM everstep.grants AS g WHERE g.role::text = revoke_namespace.role) THEN
+    EXECUTE format('REVOKE USAGE ON SCHEMA everstep FROM %I', revoke_namespace.role);
+  END IF;
+  INSERT INTO everstep.audit (actor, operation, epoch, detail)
+  VALUES (everstep.caller(), 'revoke', (SELECT epoch FROM everstep.cluster),
+    json_build_object('role', revoke_namespace.role, 'namespace', revoke_namespace.namespace));
+END
+$$;
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- What people and dashboards read: rows of granted namespaces only. Page by the key that each view names, newest runs
+-- first: WHERE id < $last ORDER BY id DESC LIMIT 50. Ids grow with time.
+
+-- Key: id.
+CREATE VIEW everstep.run_list WITH (security_barrier) AS
+SELECT r.id, r.namespace, r.workflow, r.owner_kind, r.owner_name, r.start_key, r.trigger, r.phase, r.reason,
+  everstep.readable(r.summary) ->> 'step' AS step,
+  everstep.readable(r.summary) ->> 'waitingFor' AS waiting_for,
+  everstep.readable(r.summary) ->> 'progress' AS progress,
+  (everstep.readable(r.summary) ->> 'attempts')::bigint AS attempts,
+  everstep.readable(r.summary) -> 'error' AS error,
+  everstep.readable(r.summary) -> 'output' AS output,
+  r.deadline, r.created_at, r.started_at, r.finished_at
+FROM everstep.runs AS r
+WHERE r.namespace = ANY (ARRAY(SELECT g.namespace FROM everstep.grants AS g WHERE g.role = everstep.caller()));
+
+-- One row for each event. Key: run_id, seq, place.
+CREATE VIEW everstep.run_history WITH (security_barrier) AS
+SELECT j.run_id, r.namespace, r.workflow, j.seq, e.place::integer AS place, j.at,
+  -- An event without content is a string.
+  CASE json_typeof(e.event) WHEN 'string' THEN e.event #>> '{}'
+    ELSE (SELECT k FROM json_object_keys(e.event) AS k LIMIT 1) END AS event,
+  CASE json_typeof(e.event) WHEN 'object' THEN (SELECT v.value FROM json_each(e.event) AS v LIMIT 1) END AS detail
+FROM everstep.journal AS j
+JOIN everstep.runs AS r ON r.id = j.run_id
+CROSS JOIN LATERAL json_array_elements(everstep.readable(j.events)) WITH ORDINALITY AS e (event, place)
+WHERE r.namespace = ANY (ARRAY(SELECT g.namespace FROM everstep.grants AS g WHERE g.role = everstep.caller()));
+
+-- One row for each step that has begun or was skipped, and for each compensation (deed Undo), as far as the journal is
+-- kept. Key: run_id, begun_seq, step, deed.
+CREATE VIEW everstep.step_list WITH (security_barrier) AS
+SELECT r.id AS run_id, r.namespace, r.workflow, s.step, s.deed, s.begun_seq,
+  CASE s.ended_by
+    WHEN 'StepSucceeded' THEN 'Succeeded' WHEN 'StepFailed' THEN 'Failed' WHEN 'StepSkipped' THEN 'Skipped'
+    WHEN 'StepCancelled' THEN 'Cancelled'
+    ELSE 'Open' END AS status,
+  s.attempts, s.begun_at, s.ended_at, s.error
+FROM everstep.runs AS r
+CROSS JOIN LATERAL (
+  SELECT e.step, e.deed, min(e.seq) AS begun_seq, min(e.at) AS begun_at,
+    (max((e.detail ->> 'attempt')::bigint) FILTER (WHERE e.event = 'StepStarted'))::integer AS attempts,
+    (array_agg(e.event ORDER BY e.seq DESC, e.place DESC) FILTER (WHERE e.ends))[1] AS ended_by,
+    max(e.at) FILTER (WHERE e.ends) AS ended_at,
+    (array_agg(e.detail -> 'error' ORDER BY e.seq DESC, e.place DESC) FILTER (WHERE e.detail -> 'error' IS NOT NULL))[1]
+      AS error
+  FROM (
+    SELECT j.seq, j.at, list.place, one.event, one.detail, one.detail ->> 'step' AS step,
+      coalesce(one.detail ->> 'deed', 'Do') AS deed,
+      one.event IN ('StepSucceeded', 'StepFailed', 'StepSkipped', 'StepCancelled') AS ends
+    FROM everstep.journal AS j
+    CROSS JOIN LATERAL json_array_elements(everstep.readable(j.events)) WITH ORDINALITY AS list (value, place)
+    CROSS JOIN LATERAL json_each(CASE json_typeof(list.value) WHEN 'object' THEN list.value ELSE '{}' END)
+      AS one (event, detail)
+    WHERE j.run_id = r.id AND one.event ~ '^(Step|Attempt)'
+  ) AS e
+  WHERE e.step IS NOT NULL
+  GROUP BY e.step, e.deed
+) AS s
+WHERE r.namespace = ANY (ARRAY(SELECT g.namespace FROM everstep.grants AS g WHERE g.role = everstep.caller()));
+
+-- Whoever gets into the schema may call and read these, and no table.
+REVOKE ALL ON ALL TABLES IN SCHEMA everstep FROM PUBLIC;
+REVOKE ALL ON FUNCTION everstep.grant_namespace(text, text), everstep.revoke_namespace(text, text),
+  everstep.phase_for_caller(text, uuid), everstep.refuse_start(text, jsonb, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION everstep.start(text, jsonb, text), everstep.signal(uuid, text, jsonb, text),
+  everstep.cancel(uuid, text), everstep.caller() TO PUBLIC;
+GRANT SELECT ON everstep.run_list, everstep.run_history, everstep.step_list TO PUBLIC;

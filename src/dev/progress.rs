@@ -143,6 +143,7 @@ mod tests {
                     step: step.clone(),
                     attempt: 1,
                     at,
+                    deed: Deed::Do,
                 },
                 "greet: started",
             ),
@@ -151,6 +152,7 @@ mod tests {
                     step: step.clone(),
                     attempt: 2,
                     at,
+                    deed: Deed::Do,
                 },
                 "greet: attempt 2 started",
             ),
@@ -158,6 +160,8 @@ mod tests {
                 Event::StepSucceeded {
                     step: step.clone(),
                     output: json!({"a": 1}),
+                    deed: Deed::Do,
+                    undoable: false,
                 },
                 "greet: succeeded",
             ),
@@ -167,6 +171,7 @@ mod tests {
                     step,
                     error: StepError::new(ErrorKind::Sql, "23505", "duplicate"),
                     tolerated: false,
+                    deed: Deed::Do,
                 },
                 "greet: failed: Sql 23505: duplicate",
             ),
@@ -182,6 +187,7 @@ mod tests {
             result: RunResult::Succeeded,
             error: None,
             output: Some(json!({"said": "hi"})),
+            undo: false,
         };
         assert_eq!(
             shown(&ending).unwrap(),
@@ -195,6 +201,7 @@ mod tests {
             result: RunResult::TimedOut,
             error: Some(error),
             output: None,
+            undo: false,
         };
         assert_eq!(
             shown(&ending).unwrap(),

@@ -75,9 +75,27 @@ impl Driven {
     }
 
     pub(super) fn cancel(&mut self) -> String {
-        self.tell(Input::Mail(vec![Mail::Cancel {
+        self.mail(Mail::Cancel {
             reason: "enough".to_owned(),
-        }]))
+        })
+    }
+
+    pub(super) fn terminate(&mut self) -> String {
+        self.mail(Mail::Terminate {
+            reason: "enough".to_owned(),
+        })
+    }
+
+    pub(super) fn retry(&mut self) -> String {
+        self.mail(Mail::Retry { from: None })
+    }
+
+    pub(super) fn mail(&mut self, mail: Mail) -> String {
+        self.tell(Input::Mail(vec![mail]))
+    }
+
+    pub(super) fn signal(&mut self, id: i64, name: &str, payload: Value) -> String {
+        self.mail(Mail::Signal(signal(id, name, payload)))
     }
 
     /// The clock goes on, and the run is told.
@@ -90,6 +108,7 @@ impl Driven {
     pub(super) fn wants(&self) -> String {
         let words = effects(&self.run, &self.def).into_iter().map(|effect| match effect {
             Effect::Perform { step, attempt, .. } => format!("{step}#{attempt}"),
+            Effect::AwaitSignal { step, signal, .. } => format!("{step}?{signal}"),
             Effect::WakeAt { at: then } => {
                 format!("@{}", (then.as_millisecond() - at(0).as_millisecond()) as f64 / 1000.0)
             }
@@ -102,21 +121,55 @@ impl Driven {
     }
 }
 
+pub(super) fn signal(id: i64, name: &str, payload: Value) -> Signal {
+    Signal {
+        id,
+        name: name.to_owned(),
+        payload,
+        by: Some("alice".to_owned()),
+        received_at: at(id),
+    }
+}
+
 fn word(event: &Event) -> String {
+    let un = |deed: &Deed| if deed.is_do() { "" } else { "un-" };
     match event {
         Event::RunStarted { .. } => "started".to_owned(),
-        Event::StepStarted { step, attempt, .. } => format!("{step}#{attempt}"),
+        Event::StepStarted {
+            step, attempt, deed, ..
+        } => format!("{}{step}#{attempt}", un(deed)),
         Event::AttemptFailed {
-            step, attempt, error, ..
-        } => format!("{step}#{attempt}!{}", error.code),
+            step,
+            attempt,
+            error,
+            deed,
+            ..
+        } => format!("{}{step}#{attempt}!{}", un(deed), error.code),
         Event::TimerArmed { step, .. } => format!("{step}@"),
-        Event::StepSucceeded { step, .. } => format!("{step}+"),
-        Event::StepFailed { step, error, tolerated } => {
-            format!("{step}{}{}", if *tolerated { "~" } else { "-" }, error.code)
+        Event::SignalAwaited { step, signal, .. } => format!("{step}?{signal}"),
+        Event::SignalBuffered { signal } => format!("kept{}", signal.id),
+        Event::SignalConsumed { step, id } => format!("{step}<{id}"),
+        Event::SignalRejected { id, reason } => format!("rejected{id}!{}", reason.as_str()),
+        Event::StepSucceeded { step, deed, .. } => format!("{}{step}+", un(deed)),
+        Event::StepTimedOut { step } => format!("{step}%"),
+        Event::StepFailed {
+            step,
+            error,
+            tolerated,
+            deed,
+        } => {
+            format!("{}{step}{}{}", un(deed), if *tolerated { "~" } else { "-" }, error.code)
         }
         Event::StepSkipped { step } => format!("{step}/"),
-        Event::StepCancelled { step } => format!("{step}x"),
+        Event::StepCancelled { step, deed } => format!("{}{step}x", un(deed)),
         Event::CancelRequested { .. } => "cancel".to_owned(),
+        Event::TerminateRequested { .. } => "terminate".to_owned(),
+        Event::RunPaused { generation, .. } => format!("paused{generation}"),
+        Event::RunResumed { generation, .. } => format!("resumed{generation}"),
+        Event::RunParked { reason, .. } => format!("parked:{}", reason.as_str()),
+        Event::RunRetried { .. } => "retried".to_owned(),
+        Event::RetryRefused { .. } => "no-retry".to_owned(),
+        Event::CompensationEnded => "undone".to_owned(),
         Event::RunEnding { result, .. } => format!("={}", result.as_str()),
         Event::TakenOver { hold_until } => if hold_until.is_some() { "taken-held" } else { "taken" }.to_owned(),
         Event::HoldEnded => "go-on".to_owned(),

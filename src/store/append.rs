@@ -29,7 +29,7 @@ pub struct Append {
     pub taken: Vec<i64>,
     /// Signals that a wait of this decision matched, taken now or by an earlier decision.
     pub consumed: Vec<i64>,
-    /// Of a run that ends: signals that were taken, now or earlier, and that no wait has matched.
+    /// Signals, taken now or earlier, that no wait will match: the run ends, or cannot keep them.
     pub undelivered: Vec<i64>,
     /// What becomes of the worker's hold on the run.
     pub then: Then,
@@ -144,7 +144,10 @@ impl Store {
                 Err(Sent::Unknown(cause)) => return Err(AppendError::Ambiguous(cause)),
             }
         }
-        let tells = |(append, answer): (&Append, &Appended)| append.then.told().is_some() && *answer == Appended::Mine;
+        let tells = |(append, answer): (&Append, &Appended)| {
+            let ends_signals = !append.consumed.is_empty() || !append.undelivered.is_empty();
+            (append.then.told().is_some() || ends_signals) && *answer == Appended::Mine
+        };
         if batch.iter().zip(&answers).any(tells) {
             self.ring(Bell::Changed);
         }

@@ -1,22 +1,24 @@
 //! Mail: what lies in a run's inbox, and the sweep that wakes.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
+use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::{
-    Error, Store,
+    Bell, Error, Store,
     row::{column, time},
 };
-use crate::engine::Mail;
+use crate::engine::{Mail, Signal};
 
 /// Kinds that this release knows; the table's checks hold that their payloads can be read.
-pub(super) const KINDS: [&str; 1] = ["Cancel"];
+pub(super) const KINDS: [&str; 6] = ["Cancel", "Terminate", "Pause", "Resume", "Retry", "Signal"];
 
 /// A statement of its own: its writers only insert, so it sees what was committed before it, in whatever order their
 /// transactions began.
 const SWEEP: &str = "
 WITH untaken AS MATERIALIZED (
-  SELECT i.id, i.run_id, i.kind, i.payload, r.namespace, a.worker_id,
+  SELECT i.id, i.run_id, i.kind, i.signal, i.payload, i.by, i.received_at, r.namespace, a.worker_id,
     a.run_id IS NULL AND r.id IS NOT NULL AND r.finished_at IS NULL AS parked,
     r.finished_at IS NOT NULL
       -- Its run is gone, retired while the mail was under way. A day: a run that was lost may be repaired.
@@ -39,10 +41,10 @@ WITH untaken AS MATERIALIZED (
   RETURNING i.id
 )
 SELECT (SELECT count(*) FROM woken) AS woken, (SELECT count(*) FROM undelivered) AS undelivered,
-  (SELECT everstep.now()) AS now, told.id, told.run_id, told.kind, told.payload
+  (SELECT everstep.now()) AS now, told.*
 FROM (SELECT 1) AS always
 LEFT JOIN (
-  SELECT id, run_id, kind, payload::text AS payload
+  SELECT id, run_id, kind, signal, payload::text AS payload, by, received_at
   FROM untaken
   WHERE worker_id = $2 AND NOT late
   ORDER BY id
@@ -81,20 +83,59 @@ impl Store {
             sweep.undelivered = column::<i64>(row, "undelivered")?.unsigned_abs();
             self.clock.learn(time(row, "now")?);
             if let Some(run) = column(row, "run_id")? {
-                let mail = InboxRow::read(column(row, "id")?, column(row, "kind")?, column(row, "payload")?)?;
-                sweep.told.push((run, mail));
+                match letter(row).and_then(InboxRow::read) {
+                    Ok(mail) => sweep.told.push((run, mail)),
+                    // One run's trouble: whoever loads it says so too, and the mail of the others is delivered.
+                    Err(error) => tracing::error!(%run, %error, "mail cannot be read"),
+                }
             }
+        }
+        if sweep.undelivered > 0 {
+            self.ring(Bell::Changed);
         }
         Ok(sweep)
     }
 }
 
+/// The columns of an untaken row.
+pub(super) struct Letter {
+    pub(super) id: i64,
+    pub(super) kind: String,
+    pub(super) signal: Option<String>,
+    pub(super) payload: String,
+    pub(super) by: Option<String>,
+    pub(super) received_at: Timestamp,
+}
+
+fn letter(row: &PgRow) -> Result<Letter, Error> {
+    Ok(Letter {
+        id: column(row, "id")?,
+        kind: column(row, "kind")?,
+        signal: column(row, "signal")?,
+        payload: column(row, "payload")?,
+        by: column(row, "by")?,
+        received_at: time(row, "received_at")?,
+    })
+}
+
 impl InboxRow {
-    /// Stored apart, kind and payload are what serde calls tag and content.
-    pub(super) fn read(id: i64, kind: &str, payload: &str) -> Result<Self, Error> {
+    /// A signal's fields have columns of their own; of a command, kind and payload are what serde calls tag and content.
+    pub(super) fn read(letter: Letter) -> Result<Self, Error> {
+        let id = letter.id;
         let unreadable = |error: serde_json::Error| Error::Corrupt(format!("mail {id}: {error}"));
-        let payload: Value = serde_json::from_str(payload).map_err(unreadable)?;
-        let mail = serde_json::from_value(json!({ kind: payload })).map_err(unreadable)?;
+        let payload: Value = serde_json::from_str(&letter.payload).map_err(unreadable)?;
+        let mail = if letter.kind == "Signal" {
+            let name = letter.signal;
+            Mail::Signal(Signal {
+                id,
+                name: name.ok_or_else(|| Error::Corrupt(format!("mail {id}: a signal without a name")))?,
+                payload,
+                by: letter.by,
+                received_at: letter.received_at,
+            })
+        } else {
+            serde_json::from_value(json!({ letter.kind: payload })).map_err(unreadable)?
+        };
         Ok(Self { id, mail })
     }
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     Error, InboxRow, Store,
-    inbox::KINDS,
+    inbox::{KINDS, Letter},
     row::{column, json, maybe_time, time},
 };
 use crate::engine::{Event, Origin, Phase};
@@ -21,7 +21,8 @@ macro_rules! run_rows {
         "
   r.id, r.namespace, r.workflow, coalesce(r.owner_name, r.workflow) AS name, r.start_key, r.definition_id, d.revision,
   coalesce(r.input, d.default_input)::text AS input, r.scheduled_at, r.phase, r.summary_seq, r.snapshot_seq,
-  r.snapshot::text AS snapshot, tail_seqs, tail_times, tail_events, mail_ids, mail_kinds, mail_payloads,
+  r.snapshot::text AS snapshot, tail_seqs, tail_times, tail_events, mail_ids, mail_kinds, mail_signals,
+  mail_payloads, mail_senders, mail_times,
   (SELECT everstep.now()) AS now
 FROM everstep.active AS a
 JOIN everstep.runs AS r ON r.id = a.run_id
@@ -36,9 +37,10 @@ LEFT JOIN LATERAL (
   ) AS tail
 ) AS tail ON true
 LEFT JOIN LATERAL (
-  SELECT array_agg(id) AS mail_ids, array_agg(kind) AS mail_kinds, array_agg(payload) AS mail_payloads
+  SELECT array_agg(id) AS mail_ids, array_agg(kind) AS mail_kinds, array_agg(signal) AS mail_signals,
+    array_agg(payload) AS mail_payloads, array_agg(by) AS mail_senders, array_agg(received_at) AS mail_times
   FROM (
-    SELECT i.id, i.kind, i.payload::text AS payload
+    SELECT i.id, i.kind, i.signal, i.payload::text AS payload, i.by, i.received_at
     FROM everstep.inbox AS i
     WHERE i.run_id = a.run_id AND i.taken_seq IS NULL AND i.outcome IS NULL AND i.kind = ANY ($1)
     ORDER BY i.id
@@ -219,11 +221,26 @@ fn tail(row: &PgRow) -> Result<Vec<Decision>, Error> {
 fn mail(row: &PgRow) -> Result<Vec<InboxRow>, Error> {
     let ids: Option<Vec<i64>> = column(row, "mail_ids")?;
     let kinds: Option<Vec<String>> = column(row, "mail_kinds")?;
+    let signals: Option<Vec<Option<String>>> = column(row, "mail_signals")?;
     let payloads: Option<Vec<String>> = column(row, "mail_payloads")?;
+    let senders: Option<Vec<Option<String>>> = column(row, "mail_senders")?;
+    let times: Option<Vec<jiff_sqlx::Timestamp>> = column(row, "mail_times")?;
     ids.into_iter()
         .flatten()
         .zip(kinds.into_iter().flatten())
+        .zip(signals.into_iter().flatten())
         .zip(payloads.into_iter().flatten())
-        .map(|((id, kind), payload)| InboxRow::read(id, &kind, &payload))
+        .zip(senders.into_iter().flatten())
+        .zip(times.into_iter().flatten())
+        .map(|(((((id, kind), signal), payload), by), at)| {
+            InboxRow::read(Letter {
+                id,
+                kind,
+                signal,
+                payload,
+                by,
+                received_at: at.to_jiff(),
+            })
+        })
         .collect()
 }

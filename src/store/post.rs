@@ -7,8 +7,8 @@ use uuid::Uuid;
 use super::{Bell, Error, Store, pool::Statement, row::column};
 use crate::engine::Phase;
 
-/// Objects and lists of a payload inside one another, as in every stored value: journals wrap a few more around them.
-const DEPTH: usize = 100;
+/// Objects and lists of a payload inside one another: one less than of a step's output, which it becomes a part of.
+const DEPTH: usize = 99;
 
 /// The run that a `wish` is for, or null. Of several objects that had the name, the one that is there; one that is gone
 /// counts as long as a run of it goes on. Its live run, else its newest.
@@ -92,7 +92,7 @@ pub struct SignalWish {
     pub target: Target,
     /// What the step that waits for it names.
     pub signal: String,
-    /// JSON text, at most 64 KiB and 100 levels deep.
+    /// JSON text, at most 64 KiB and 99 levels deep.
     pub payload: String,
     /// Who says it.
     pub by: Option<String>,

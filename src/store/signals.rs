@@ -6,17 +6,17 @@ use uuid::Uuid;
 
 use super::{
     Error, Store,
-    row::{column, json, maybe_time, time},
+    row::{column, maybe_time, time},
 };
-use crate::engine::Phase;
+use crate::engine::{self, Event, Phase, Rejection};
 
 const FACTS: &str = "
-SELECT i.id, i.source_uid AS uid, i.run_id, i.received_at, i.outcome, r.phase, j.at AS consumed_at,
+SELECT i.id, i.source_uid AS uid, i.run_id, i.received_at, i.outcome, r.phase, j.at AS decided_at,
   j.events::text AS events
 FROM UNNEST($1::text[]) WITH ORDINALITY AS wish (uid, place)
 JOIN everstep.inbox AS i ON i.kind = 'Signal' AND i.source_uid = wish.uid
 LEFT JOIN everstep.runs AS r ON r.id = i.run_id
-LEFT JOIN everstep.journal AS j ON j.run_id = i.run_id AND j.seq = i.consumed_seq
+LEFT JOIN everstep.journal AS j ON j.run_id = i.run_id AND j.seq = coalesce(i.consumed_seq, i.taken_seq)
 ORDER BY wish.place";
 
 /// Only what has an outcome: that a signal is stored, its controller knows from having stored it.
@@ -61,8 +61,11 @@ pub enum SignalOutcome {
         /// When, if the journal still has it.
         at: Option<Timestamp>,
     },
-    /// The run ended, and no step had waited for it.
-    Undelivered,
+    /// No step will ever wait for it.
+    Undelivered {
+        /// Why the run could not keep it; none: the run ended first.
+        reason: Option<Rejection>,
+    },
 }
 
 /// A signal whose outcome its object does not show yet.
@@ -116,9 +119,11 @@ fn facts(row: &PgRow) -> Result<SignalFacts, Error> {
         None => None,
         Some("Consumed") => Some(SignalOutcome::Consumed {
             step: consumer(row, id)?,
-            at: maybe_time(row, "consumed_at")?,
+            at: maybe_time(row, "decided_at")?,
         }),
-        Some("Undelivered") => Some(SignalOutcome::Undelivered),
+        Some("Undelivered") => Some(SignalOutcome::Undelivered {
+            reason: rejection(row, id)?,
+        }),
         Some(other) => return Err(Error::Corrupt(format!("outcome {other} of mail {id}"))),
     };
     Ok(SignalFacts {
@@ -133,14 +138,21 @@ fn facts(row: &PgRow) -> Result<SignalFacts, Error> {
 
 /// The step that consumed it, as the decision says that did.
 fn consumer(row: &PgRow, id: i64) -> Result<Option<String>, Error> {
-    let events = json(row, "events")?.unwrap_or_default();
-    let consumed = events
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|event| event.get("SignalConsumed"))
-        .find(|consumed| consumed["id"] == id);
-    Ok(consumed
-        .and_then(|consumed| consumed["step"].as_str())
-        .map(str::to_owned))
+    let step = events(row)?.into_iter().find_map(|event| match event {
+        Event::SignalConsumed { step, id: consumed } if consumed == id => Some(step.to_string()),
+        _ => None,
+    });
+    Ok(step)
+}
+
+/// What the decision says that took it.
+fn rejection(row: &PgRow, id: i64) -> Result<Option<Rejection>, Error> {
+    let rejected = engine::rejected(&events(row)?);
+    Ok(rejected.into_iter().find_map(|(one, why)| (one == id).then_some(why)))
+}
+
+fn events(row: &PgRow) -> Result<Vec<Event>, Error> {
+    let text: Option<&str> = column(row, "events")?;
+    text.map_or(Ok(Vec::new()), serde_json::from_str)
+        .map_err(|error| Error::Corrupt(format!("journal: {error}")))
 }

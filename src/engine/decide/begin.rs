@@ -33,26 +33,8 @@ impl Decision<'_> {
         self.begin_work(step, Deed::Do, &step.does.action);
     }
 
-    /// Begins the compensation that is next, or what follows the last one.
-    pub(super) fn undo_next(&mut self) {
-        let Some(name) = self.run.undo.last().cloned() else {
-            self.emit(Event::CompensationEnded);
-            return self.consider_all();
-        };
-        let def = self.def;
-        match def.step(&name).and_then(|step| Some((step, step.undo.as_ref()?))) {
-            Some((step, undo)) => self.begin_work(step, Deed::Undo, &undo.action),
-            // Another definition than the one it succeeded under: nothing undoes it.
-            None => self.emit(Event::StepSucceeded {
-                step: name,
-                output: Value::Null,
-                deed: Deed::Undo,
-                undoable: false,
-            }),
-        }
-    }
-
-    fn begin_work(&mut self, step: &Step, deed: Deed, action: &Action) {
+    /// Begins what the step does, or its compensation.
+    pub(super) fn begin_work(&mut self, step: &Step, deed: Deed, action: &Action) {
         match action {
             Action::Sql(_) | Action::Http(_) => match render::render(self.run, action) {
                 Ok(_) => self.begin_attempt(step, deed),

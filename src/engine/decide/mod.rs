@@ -11,6 +11,7 @@ mod signal;
 mod takeover;
 #[cfg(test)]
 mod tests;
+mod undo;
 
 use std::collections::VecDeque;
 

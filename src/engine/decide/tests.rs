@@ -151,7 +151,7 @@ mod retries {
     fn the_step_key_is_the_same_for_every_attempt() {
         let key = |run: &Driven| match effects(&run.run, &run.def).remove(0) {
             Effect::Perform { key, .. } => key,
-            Effect::WakeAt { .. } => panic!("no attempt"),
+            Effect::AwaitSignal { .. } | Effect::WakeAt { .. } => panic!("no attempt"),
         };
         let mut run = one(&json!({}));
         let first = key(&run);

@@ -248,24 +248,30 @@ fn wait_for_signal(node: &Node<'_>, _: &mut Uses) -> Option<Action> {
         .required("signal")
         .and_then(|signal| signal.text(limits::SIGNAL_BYTES));
     let timeout = fields.get("timeout").and_then(|timeout| timeout.positive_duration());
-    let on_timeout = fields.get("onTimeout");
-    let may_time_out = match on_timeout.as_ref().map(|node| node.string()) {
-        None | Some(None | Some("Fail")) => false,
-        Some(Some("Continue")) => true,
-        Some(Some(_)) => {
-            fields.report("has an `onTimeout` that is neither `Fail` nor `Continue`");
-            false
-        }
-    };
-    if may_time_out && !fields.has("timeout") {
-        fields.report("has `onTimeout: Continue` and no `timeout`, so it would wait for ever; add one");
-    }
+    let may_time_out = fields
+        .get("onTimeout")
+        .is_some_and(|node| may_time_out(&node, fields.has("timeout")));
     fields.finish();
     Some(Action::WaitForSignal(Wait {
         signal: signal?.into(),
         timeout,
         may_time_out,
     }))
+}
+
+fn may_time_out(on_timeout: &Node<'_>, has_timeout: bool) -> bool {
+    match on_timeout.string() {
+        Some("Continue") if has_timeout => true,
+        Some("Continue") => {
+            on_timeout.report("`Continue` needs a `timeout`: without one the wait is for ever");
+            false
+        }
+        Some("Fail") | None => false,
+        Some(_) => {
+            on_timeout.report("must be `Fail` or `Continue`");
+            false
+        }
+    }
 }
 
 #[cfg(feature = "bench")]

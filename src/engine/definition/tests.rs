@@ -33,9 +33,11 @@ fn a_definition_of_everything_that_is_supported_is_accepted() {
                 "query": {"q": [1, 2]}, "headers": {"X-Trace": "=run.id"}, "body": {"order": "=input.orderId"},
                 "idempotent": true, "successWhen": "result.status in [200, 201]"
             }, "retry": {"maxAttempts": 10, "when": "error.kind == 'Timeout' || error.status == 429"}, "timeout": "30s",
-            "output": {"chargeId": "=result.body.id"}},
+            "output": {"chargeId": "=result.body.id"},
+            "compensate": {"http": {"connection": "payments", "path": "/refund", "body": "=steps.charge.output"}, "retry": {"maxAttempts": 9}, "timeout": "7s"}},
+            {"name": "approval", "waitForSignal": {"signal": "approve", "timeout": "48h", "onTimeout": "Continue"}},
             {"name": "side", "needs": [], "sleep": {"until": "=input.when"}, "continueOnError": true},
-            {"name": "join", "needs": ["charge", "side"], "when": "steps.reserve.output.rowCount > 0 && steps.side.status == 'Failed'",
+            {"name": "join", "needs": ["approval", "side"], "when": "steps.reserve.output.rowCount > 0 && steps.side.status == 'Failed'",
              "fail": {"code": "NO", "message": "='no ' + steps.charge.output.chargeId"}}
         ],
         "finally": [{"name": "notify", "http": {"url": "https://example.com/x", "body": {"r": "=run.result", "e": "=run.error", "s": "=steps.join.status"}}}],
@@ -43,8 +45,8 @@ fn a_definition_of_everything_that_is_supported_is_accepted() {
     });
     let definition = Definition::compile(&body).unwrap_or_else(|violations| panic!("{violations:#?}"));
     assert_eq!(definition.timeout(), Some(Duration::from_secs(7 * 86_400)));
-    assert_eq!(definition.attempt_timeout("charge"), Duration::from_secs(30));
-    assert_eq!(definition.attempt_timeout("reserve"), Duration::from_secs(60));
+    assert_eq!(definition.attempt_timeout("charge", Deed::Do), Duration::from_secs(30));
+    assert_eq!(definition.attempt_timeout("reserve", Deed::Do), Duration::from_secs(60));
     assert_eq!(definition.default_input(), &body["input"]);
     assert_eq!(
         definition.check_input(&json!({"orderId": "x", "amountCents": 0}))[0].to_string(),
@@ -52,7 +54,7 @@ fn a_definition_of_everything_that_is_supported_is_accepted() {
     );
     assert_eq!(
         definition.step_names().map(|name| &**name).collect::<Vec<_>>(),
-        ["reserve", "charge", "side", "join", "notify"]
+        ["reserve", "charge", "approval", "side", "join", "notify"]
     );
 }
 
@@ -68,7 +70,7 @@ fn all_violations_are_reported_at_once_and_say_where() {
         "stepz": [],
         "timeout": "soon",
         "retry": {"maxAttempts": 0, "when": "steps.a.status == 'Failed'"},
-        "blocks": {}, "onFailure": "Pause",
+        "blocks": {}, "onFailure": "Stop",
         "steps": [
             {"name": "a", "set": {"x": {"y": ["=1 +"]}}, "wen": "true"},
             {"name": "a", "http": {"path": "/x"}},
@@ -93,7 +95,7 @@ fn all_violations_are_reported_at_once_and_say_where() {
         "spec.timeout: `soon` is not a duration",
         "spec.retry.maxAttempts: must be a whole number from 1 to 100000",
         "spec.blocks: not supported yet",
-        "spec.onFailure: not supported yet",
+        "spec.onFailure: must be `Compensate` or `Pause`",
         "spec.stepz: unknown field",
         "spec.steps[1].name: `a` is also the name of spec.steps[0]",
         "spec.steps[2].needs[0]: there is no step `nobody`",
@@ -122,15 +124,118 @@ fn a_body_must_be_an_object_with_steps() {
 
 #[test]
 fn what_this_release_does_not_perform_is_refused() {
-    for action in ["job", "waitForSignal", "parallel", "race", "forEach", "repeat", "call"] {
+    for action in ["job", "parallel", "race", "forEach", "repeat", "call"] {
         assert_eq!(
             of_step(&json!({"name": "a", action: {}})),
             [format!("spec.steps[0].{action}: not supported yet")]
         );
     }
+    for (action, fields) in [
+        ("job", json!({})),
+        ("sleep", json!({"for": "1s"})),
+        ("waitForSignal", json!({"signal": "x"})),
+    ] {
+        assert_eq!(
+            of_step(&json!({"name": "a", "set": {}, "compensate": {action: fields}})),
+            [format!("spec.steps[0].compensate.{action}: not supported yet")]
+        );
+    }
+}
+
+#[test]
+fn a_wait_has_a_signal_and_a_timeout_that_makes_sense() {
+    let wait = |fields: Value| of_step(&json!({"name": "a", "waitForSignal": fields}));
+    assert_eq!(wait(json!({"signal": "go"})), [""; 0]);
     assert_eq!(
-        of_step(&json!({"name": "a", "set": {}, "compensate": {"sql": {}}})),
-        ["spec.steps[0].compensate: not supported yet"]
+        wait(json!({"signal": "go", "timeout": "48h", "onTimeout": "Continue"})),
+        [""; 0]
+    );
+    assert_eq!(
+        wait(json!({"signal": "go", "timeout": "48h", "onTimeout": "Fail"})),
+        [""; 0]
+    );
+    for (fields, expected) in [
+        (json!({}), "spec.steps[0].waitForSignal.signal: is required"),
+        (
+            json!({"signal": ""}),
+            "spec.steps[0].waitForSignal.signal: must not be empty",
+        ),
+        (
+            json!({"signal": "x".repeat(254)}),
+            "spec.steps[0].waitForSignal.signal: is longer than 253 bytes",
+        ),
+        (
+            json!({"signal": 1}),
+            "spec.steps[0].waitForSignal.signal: must be a string, not this number",
+        ),
+        (
+            json!({"signal": "x", "timeout": "0s"}),
+            "spec.steps[0].waitForSignal.timeout: must be longer than zero",
+        ),
+        (
+            json!({"signal": "x", "timeout": "1s", "onTimeout": "Skip"}),
+            "spec.steps[0].waitForSignal.onTimeout: must be `Fail` or `Continue`",
+        ),
+        (
+            json!({"signal": "x", "onTimeout": "Continue"}),
+            "spec.steps[0].waitForSignal.onTimeout: `Continue` needs a `timeout`: without one the wait is for ever",
+        ),
+        (
+            json!({"signal": "x", "until": "y"}),
+            "spec.steps[0].waitForSignal.until: unknown field",
+        ),
+    ] {
+        assert_eq!(wait(fields), [expected]);
+    }
+}
+
+#[test]
+fn a_compensation_is_one_action_that_sees_its_step_and_what_that_depends_on() {
+    let set = |name: &str| json!({"name": name, "set": {}});
+    let undone = |compensate: Value| {
+        violations(&json!({"steps": [
+            set("a"),
+            {"name": "b", "set": {}, "compensate": compensate},
+            set("c")
+        ]}))
+    };
+    let http = |body: &str| json!({"http": {"url": "https://h/", "body": body}});
+    assert_eq!(undone(http("=[steps.a.output, steps.b.output, run.id]")), [""; 0]);
+    assert_eq!(
+        undone(
+            json!({"http": {"url": "https://h/", "successWhen": "result.status == steps.b.attempts"},
+            "timeout": "3s", "retry": {"maxAttempts": 2, "when": "error.status == 500 && steps.b.status == 'Succeeded'"}})
+        ),
+        [""; 0]
+    );
+    for (compensate, expected) in [
+        (
+            http("=steps.c.output"),
+            "spec.steps[1].compensate.http.body: at character 0: `steps.c` is not available here: `b` does not depend on `c`; add it to `needs`",
+        ),
+        (
+            http("=run.result"),
+            "spec.steps[1].compensate.http.body: at character 0: `run.result` is known only in `finally` and `output`",
+        ),
+        (
+            json!({}),
+            "spec.steps[1].compensate: has no action; give it exactly one of sql, http, sleep, waitForSignal, set, fail",
+        ),
+        (
+            json!({"set": {}, "when": "true"}),
+            "spec.steps[1].compensate.when: unknown field",
+        ),
+        (json!("x"), "spec.steps[1].compensate: must be an object, not a string"),
+        (
+            json!({"set": {}, "timeout": "0s"}),
+            "spec.steps[1].compensate.timeout: must be longer than zero",
+        ),
+    ] {
+        assert_eq!(undone(compensate), [expected]);
+    }
+    assert_eq!(
+        violations(&json!({"steps": [set("a")], "finally": [{"name": "z", "set": {}, "compensate": {"set": {}}}]})),
+        ["spec.finally[0].compensate: a step of `finally` is never undone; remove it, or move the step to `steps`"]
     );
 }
 
@@ -138,7 +243,7 @@ fn what_this_release_does_not_perform_is_refused() {
 fn a_step_has_exactly_one_action() {
     assert_eq!(
         of_step(&json!({"name": "a"})),
-        ["spec.steps[0]: has no action; give it exactly one of sql, http, sleep, set, fail"]
+        ["spec.steps[0]: has no action; give it exactly one of sql, http, sleep, waitForSignal, set, fail"]
     );
     assert_eq!(
         of_step(&json!({"name": "a", "set": {}, "sleep": {"for": "1s"}})),

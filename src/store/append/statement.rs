@@ -4,6 +4,8 @@
 //!   confirm afterwards costs two thirds. Where one is taken the statement fails as a whole and has written nothing.
 //! - *careful*: takes what is free, and answers which runs that were.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -48,7 +50,7 @@ pub(super) fn straight(part: &[&Append]) -> Option<Statement<'static>> {
     let mut ends = Vec::new();
     for append in part {
         match &append.then {
-            _ if !append.taken.is_empty() => return None,
+            _ if !append.letters().is_empty() => return None,
             Then::Keep { told: None } => {}
             Then::Finish { told } => ends.push((*append, told)),
             Then::Keep { told: Some(_) } | Then::Park { .. } => return None,
@@ -70,21 +72,53 @@ pub(super) fn careful(part: &[&Append]) -> Statement<'static> {
         .iter()
         .filter_map(|&append| Some((append, append.then.told()?)))
         .collect();
-    let taken: Vec<(Uuid, i64)> = part
+    let letters: Vec<(Uuid, i64, Letter)> = part
         .iter()
-        .flat_map(|append| append.taken.iter().map(|&id| (append.run, id)))
+        .flat_map(|append| {
+            append
+                .letters()
+                .into_iter()
+                .map(|(id, letter)| (append.run, id, letter))
+        })
         .collect();
-    if told.is_empty() && taken.is_empty() {
+    if told.is_empty() && letters.is_empty() {
         return rows(sqlx::query(FREE_ROWS), part);
     }
     let statement = rows(sqlx::query(FREE_ROWS_AND_MORE), part)
-        .bind(each(&taken, |(run, _)| *run))
-        .bind(each(&taken, |(_, id)| *id))
+        .bind(each(&letters, |(run, ..)| *run))
+        .bind(each(&letters, |(_, id, _)| *id))
+        .bind(each(&letters, |(.., letter)| letter.takes))
+        .bind(each(&letters, |(.., letter)| letter.fate))
         .bind(each(&told, |(append, _)| append.run))
         .bind(each(&told, |(append, _)| append.then.as_str()));
     shown(statement, &told)
         .bind(each(&told, |(append, _)| append.then.snapshot().map(text)))
         .bind(each(&told, |(append, _)| to_sql(append.then.wake_at())))
+}
+
+/// What a decision does to one row of the inbox.
+#[derive(Default)]
+struct Letter {
+    takes: bool,
+    /// The outcome of a signal; none while no wait has matched it.
+    fate: Option<&'static str>,
+}
+
+impl Append {
+    /// Each row once, whether it is taken, ended, or both: one part of the statement writes it.
+    fn letters(&self) -> BTreeMap<i64, Letter> {
+        let mut letters = BTreeMap::<i64, Letter>::new();
+        for &id in &self.taken {
+            letters.entry(id).or_default().takes = true;
+        }
+        for &id in &self.undelivered {
+            letters.entry(id).or_default().fate = Some("Undelivered");
+        }
+        for &id in &self.consumed {
+            letters.entry(id).or_default().fate = Some("Consumed");
+        }
+        letters
+    }
 }
 
 /// Which of these decisions are in the journal.

@@ -1,13 +1,14 @@
 -- Decisions of many runs, with all that follows from them, keyed by what was really appended (P10).
 --
--- $1-$5 rows of the journal, sorted by run; $6-$7 mail that they take; $8-$17 what becomes of the runs.
+-- $1-$5 rows of the journal, sorted by run; $6-$9 mail that they take, consume or give up, each row once;
+-- $10-$19 what becomes of the runs.
 -- Parts of one statement share one snapshot and do not see each other's writes: no two of them touch one row.
 WITH letter AS (
-  SELECT * FROM UNNEST($6::uuid[], $7::bigint[]) AS letter (run_id, id)
+  SELECT * FROM UNNEST($6::uuid[], $7::bigint[], $8::bool[], $9::text[]) AS letter (run_id, id, takes, fate)
 ), verdict AS (
   SELECT *
-  FROM UNNEST($8::uuid[], $9::text[], $10::text[], $11::text[], $12::text[], $13::timestamptz[], $14::timestamptz[],
-    $15::timestamptz[], $16::text[], $17::timestamptz[])
+  FROM UNNEST($10::uuid[], $11::text[], $12::text[], $13::text[], $14::text[], $15::timestamptz[], $16::timestamptz[],
+    $17::timestamptz[], $18::text[], $19::timestamptz[])
     AS told (run_id, becomes, phase, reason, summary, deadline, started_at, finished_at, snapshot, wake_at)
 ), appended AS (
   INSERT INTO everstep.journal AS j (run_id, seq, at, nonce, events)
@@ -19,17 +20,19 @@ WITH letter AS (
     SELECT 1
     FROM letter
     LEFT JOIN everstep.inbox AS i ON i.id = letter.id AND i.taken_seq IS NULL AND i.outcome IS NULL
-    WHERE letter.run_id = new.run_id AND i.id IS NULL)
+    WHERE letter.run_id = new.run_id AND letter.takes AND i.id IS NULL)
   ON CONFLICT DO NOTHING
   RETURNING j.run_id, j.seq, j.at
 ), follows AS (
   SELECT appended.seq, appended.at, verdict.* FROM appended JOIN verdict USING (run_id)
 ), taken AS (
-  -- A command is consumed by being taken.
+  -- A command is consumed by being taken, a signal by the wait that it matches, now or later.
   UPDATE everstep.inbox AS i
-  SET taken_seq = appended.seq, consumed_seq = appended.seq, outcome = 'Consumed'
+  SET taken_seq = coalesce(i.taken_seq, appended.seq),
+    consumed_seq = CASE WHEN i.kind <> 'Signal' OR letter.fate = 'Consumed' THEN appended.seq END,
+    outcome = CASE WHEN i.kind <> 'Signal' THEN 'Consumed' ELSE letter.fate END
   FROM letter JOIN appended USING (run_id)
-  WHERE i.id = letter.id AND i.taken_seq IS NULL
+  WHERE i.id = letter.id AND i.run_id = letter.run_id AND i.outcome IS NULL
 ), told AS (
   UPDATE everstep.runs AS r
   SET phase = f.phase, reason = f.reason, summary = f.summary::json, summary_seq = f.seq, deadline = f.deadline,
