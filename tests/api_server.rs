@@ -315,7 +315,7 @@ const SIGNALS: &[(&str, &str, Answer)] = &[
     (
         "a payload that is no object",
         "{target: {workflow: w}, signal: go, payload: [1]}",
-        &["spec.payload", "must be of type object"],
+        &["spec.payload", "expected map"],
     ),
     (
         "a time that is none",
@@ -352,7 +352,7 @@ const RUNS: &[(&str, &str, Answer)] = &[
     (
         "an input that is no object",
         "{workflowRef: {name: w}, input: 5}",
-        &["spec.input", "must be of type object"],
+        &["spec.input", "expected map"],
     ),
     (
         "a definition that is none",
@@ -441,8 +441,14 @@ const RUN_EDITS: &[(&str, &str, &str, Answer)] = &[
     ),
     (
         "the input",
+        "{workflowRef: {name: w}, input: {a: {b: 1}}}",
+        "{workflowRef: {name: w}, input: {a: {b: 2}}, desiredState: Paused}",
+        &["input never changes"],
+    ),
+    (
+        "a field more of the input",
         "{workflowRef: {name: w}, input: {a: 1}}",
-        "{workflowRef: {name: w}, input: {b: 1}}",
+        "{workflowRef: {name: w}, input: {a: 1, b: 1}}",
         &["input never changes"],
     ),
     (
