@@ -101,11 +101,13 @@ pub(super) async fn control(
 fn notice(news: orphans::News) -> Notice {
     match news {
         orphans::News::Cancelled {
+            kind,
             namespace,
             name,
             uid,
             runs,
         } => Notice::OrphanCancelled {
+            kind,
             namespace,
             name,
             uid,

@@ -46,6 +46,8 @@ pub type Tell = Box<dyn Fn(News) + Send + Sync>;
 pub enum News {
     /// The runs of an object were cancelled.
     Cancelled {
+        /// Its kind.
+        kind: String,
         /// Where the object was.
         namespace: String,
         /// Its name.
@@ -175,16 +177,16 @@ async fn pass(
     witness.check_server(&store.cluster().await?).await?;
     let mut going = HashSet::new();
     let mut listed = HashSet::new();
-    for namespace in plan
+    let places: BTreeSet<(&str, &str)> = plan
         .to_prove
         .iter()
-        .map(|owner| owner.namespace.as_str())
-        .collect::<BTreeSet<_>>()
-    {
+        .map(|owner| (owner.namespace.as_str(), owner.kind.as_str()))
+        .collect();
+    for (namespace, kind) in places {
         if witness.is_going(namespace).await? {
             going.insert(namespace);
         }
-        listed.extend(witness.list(namespace).await?.into_keys());
+        listed.extend(witness.list(kind, namespace).await?.into_keys());
     }
     let counted = plan
         .to_prove
@@ -218,7 +220,7 @@ async fn live_owners(orphans: &Orphans) -> Result<Vec<LiveOwner>, store::Error> 
             .namespaces
             .as_ref()
             .is_none_or(|ours| ours.contains(&owner.namespace));
-        in_scope && owner.kind == "Workflow"
+        in_scope && proof::is_known(&owner.kind)
     });
     Ok(owners)
 }
@@ -255,9 +257,12 @@ async fn cancel(orphans: &Orphans, gone: &[&LiveOwner]) -> Result<(), Error> {
     }
     for cancelled in orphans.store.cancel_orphans(&uids, FRESH, &orphans.actor).await? {
         let owner = gone.iter().find(|owner| owner.uid == cancelled.uid);
-        let (namespace, name) = owner.map_or(("", ""), |owner| (owner.namespace.as_str(), owner.name.as_str()));
+        let (kind, namespace, name) = owner.map_or(("", "", ""), |owner| {
+            (owner.kind.as_str(), owner.namespace.as_str(), owner.name.as_str())
+        });
         tracing::info!(
             uid = cancelled.uid,
+            kind,
             namespace,
             name,
             runs = cancelled.runs,
@@ -267,6 +272,7 @@ async fn cancel(orphans: &Orphans, gone: &[&LiveOwner]) -> Result<(), Error> {
         if cancelled.runs > 0 {
             orphans.counters.cancelled.fetch_add(1, Relaxed);
             (orphans.tell)(News::Cancelled {
+                kind: kind.to_owned(),
                 namespace: namespace.to_owned(),
                 name: name.to_owned(),
                 uid: cancelled.uid,

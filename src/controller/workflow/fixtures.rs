@@ -80,6 +80,7 @@ pub(crate) fn intent() -> Intent {
         },
         readiness: Readiness::Completed,
         retention: Retention::default(),
+        suspend: false,
     }
 }
 
