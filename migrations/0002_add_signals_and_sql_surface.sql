@@ -377,7 +377,8 @@ $$;
 
 -- ---------------------------------------------------------------------------------------------------------------------
 -- What people and dashboards read: rows of granted namespaces only. Page by the key that each view names, newest runs
--- first: WHERE id < $last ORDER BY id DESC LIMIT 50. Ids grow with time.
+-- first: WHERE id < $last ORDER BY id DESC LIMIT 50. Ids grow with time. The order within a view is what lets such a page be
+-- read from the index: the planner does not look through a security barrier.
 
 -- Key: id.
 CREATE VIEW everstep.run_list WITH (security_barrier) AS
@@ -390,7 +391,8 @@ SELECT r.id, r.namespace, r.workflow, r.owner_kind, r.owner_name, r.start_key, r
   everstep.readable(r.summary) -> 'output' AS output,
   r.deadline, r.created_at, r.started_at, r.finished_at
 FROM everstep.runs AS r
-WHERE r.namespace = ANY (ARRAY(SELECT g.namespace FROM everstep.grants AS g WHERE g.role = everstep.caller()));
+WHERE r.namespace = ANY (ARRAY(SELECT g.namespace FROM everstep.grants AS g WHERE g.role = everstep.caller()))
+ORDER BY r.id DESC;
 
 -- One row for each event. Key: run_id, seq, place.
 CREATE VIEW everstep.run_history WITH (security_barrier) AS
@@ -402,7 +404,8 @@ SELECT j.run_id, r.namespace, r.workflow, j.seq, e.place::integer AS place, j.at
 FROM everstep.journal AS j
 JOIN everstep.runs AS r ON r.id = j.run_id
 CROSS JOIN LATERAL json_array_elements(everstep.readable(j.events)) WITH ORDINALITY AS e (event, place)
-WHERE r.namespace = ANY (ARRAY(SELECT g.namespace FROM everstep.grants AS g WHERE g.role = everstep.caller()));
+WHERE r.namespace = ANY (ARRAY(SELECT g.namespace FROM everstep.grants AS g WHERE g.role = everstep.caller()))
+ORDER BY j.run_id, j.seq, e.place;
 
 -- One row for each step that has begun or was skipped, and for each compensation (deed Undo), as far as the journal is
 -- kept. Key: run_id, begun_seq, step, deed.
@@ -434,7 +437,8 @@ CROSS JOIN LATERAL (
   WHERE e.step IS NOT NULL
   GROUP BY e.step, e.deed
 ) AS s
-WHERE r.namespace = ANY (ARRAY(SELECT g.namespace FROM everstep.grants AS g WHERE g.role = everstep.caller()));
+WHERE r.namespace = ANY (ARRAY(SELECT g.namespace FROM everstep.grants AS g WHERE g.role = everstep.caller()))
+ORDER BY r.id, s.begun_seq, s.step, s.deed;
 
 -- Whoever gets into the schema may call and read these, and no table.
 REVOKE ALL ON ALL TABLES IN SCHEMA everstep FROM PUBLIC;

@@ -10,6 +10,7 @@ mod control;
 mod database;
 mod develop;
 mod figures;
+mod pulse;
 mod serve;
 
 use std::process::ExitCode;

@@ -26,7 +26,7 @@ enum Part {
     /// It is not ready, and why.
     Missing(String),
     /// It is asked each time.
-    Asked(Box<dyn Fn() -> Option<&'static str> + Send>),
+    Asked(Box<dyn Fn() -> Option<String> + Send>),
 }
 
 impl Readiness {
@@ -44,7 +44,7 @@ impl Readiness {
     }
 
     /// From now on a part is asked why it is not ready, each time; none: it is.
-    pub fn ask(&self, part: &'static str, why_not: impl Fn() -> Option<&'static str> + Send + 'static) {
+    pub fn ask(&self, part: &'static str, why_not: impl Fn() -> Option<String> + Send + 'static) {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -56,7 +56,7 @@ impl Readiness {
         let parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let why = |part: &Part| match part {
             Part::Missing(why) => Some(why.clone()),
-            Part::Asked(why_not) => why_not().map(str::to_owned),
+            Part::Asked(why_not) => why_not(),
         };
         parts
             .iter()
@@ -135,7 +135,7 @@ mod tests {
         readiness.ask("worker", move || {
             state
                 .load(std::sync::atomic::Ordering::Relaxed)
-                .then_some("not registered")
+                .then(|| "not registered".to_owned())
         });
         assert_eq!(readiness.missing(), "worker: not registered\n");
         lost.store(false, std::sync::atomic::Ordering::Relaxed);

@@ -311,7 +311,11 @@ const SIGNALS: &[(&str, &str, Answer)] = &[
         "{target: {workflow: other/w}, signal: go}",
         &["spec.target.workflow", "should match"],
     ),
-    ("no name", "{target: {workflow: w}, signal: ''}", &["spec.signal", "at least 1"]),
+    (
+        "no name",
+        "{target: {workflow: w}, signal: ''}",
+        &["spec.signal", "at least 1"],
+    ),
     (
         "a payload that is no object",
         "{target: {workflow: w}, signal: go, payload: [1]}",
@@ -517,7 +521,9 @@ async fn columns_of_runs_and_signals_show_their_targets() {
         .unwrap();
     let table = async |kind: &str| {
         let table = plane.kubectl(&["--namespace", &namespace, "get", kind]).await.unwrap();
-        let lines = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+        let lines = table
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
         lines.collect::<Vec<_>>()
     };
     let signals = table("esig").await;
@@ -673,7 +679,9 @@ async fn edits_are_as_expected<K: Resource<DynamicType = ()>>(cases: &[(&str, &s
     let mut wrong = Vec::new();
     for (place, &(name, before, after, expected)) in cases.iter().enumerate() {
         let object = format!("edited-{place}");
-        put::<K>(client.clone(), &namespace, &object, &spec_of(before)).await.unwrap();
+        put::<K>(client.clone(), &namespace, &object, &spec_of(before))
+            .await
+            .unwrap();
         let answer = put::<K>(client.clone(), &namespace, &object, &spec_of(after)).await;
         let is_right = match &answer {
             Ok(()) => expected.is_empty(),

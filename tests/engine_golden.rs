@@ -12,7 +12,8 @@
 use std::{path::PathBuf, sync::Arc};
 
 use everstep::engine::{
-    Definition, ErrorKind, Event, Input, Mail, Origin, Run, StepError, advance, apply, revision, step_signatures,
+    Definition, ErrorKind, Event, Input, Mail, Origin, Run, Signal, StepError, advance, apply, revision,
+    step_signatures,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -49,6 +50,11 @@ enum Told {
     TimersDue,
     TakenOver,
     Cancel(String),
+    Terminate(String),
+    Pause(i64),
+    Resume(i64),
+    Retry(Option<String>),
+    Signals(Vec<Signal>),
     Succeeded {
         step: String,
         attempt: u32,
@@ -70,6 +76,11 @@ impl Told {
             Self::TimersDue => Input::TimersDue,
             Self::TakenOver => Input::TakenOver,
             Self::Cancel(reason) => Input::Mail(vec![Mail::Cancel { reason }]),
+            Self::Terminate(reason) => Input::Mail(vec![Mail::Terminate { reason }]),
+            Self::Pause(generation) => Input::Mail(vec![Mail::Pause { generation }]),
+            Self::Resume(generation) => Input::Mail(vec![Mail::Resume { generation }]),
+            Self::Retry(from) => Input::Mail(vec![Mail::Retry { from }]),
+            Self::Signals(signals) => Input::Mail(signals.into_iter().map(Mail::Signal).collect()),
             Self::Succeeded { step, attempt, result } => Input::StepEnded {
                 step: step.into(),
                 attempt,
@@ -118,7 +129,7 @@ fn journals() -> Vec<PathBuf> {
     let entries = std::fs::read_dir(golden("journals")).unwrap();
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     files.sort();
-    assert!(files.len() >= 6, "the golden journals are gone");
+    assert!(files.len() >= 12, "the golden journals are gone");
     files
 }
 

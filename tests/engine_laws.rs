@@ -2,11 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use everstep::engine::{
-    Definition, Effect, ErrorKind, Event, Input, Mail, Origin, Outcome, Run, StepError, advance, apply, decide,
-    effects, request, summary,
+    Deed, Definition, Effect, ErrorKind, Event, Input, Mail, Origin, Outcome, Phase, Run, Signal, StepError, advance,
+    apply, decide, effects, rejected, request, summary, unconsumed,
 };
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
@@ -22,6 +25,7 @@ struct Plan {
     output: u8,
     retry: u8,
     tolerated: bool,
+    undo: u8,
 }
 
 /// Something that happens to a run.
@@ -31,21 +35,27 @@ enum Happening {
     Ended { which: u8, late: bool, outcome: u8 },
     Time { seconds: u16 },
     Cancel,
+    Terminate,
+    Pause { generation: u8 },
+    Resume { generation: u8 },
+    Retry,
+    Signals { ids: Vec<u8> },
     TakenOver,
 }
 
 fn plan() -> impl Strategy<Value = Plan> {
     let needs = proptest::option::of(proptest::collection::vec(any::<u8>(), 0..3));
     (
-        0..9u8,
+        0..11u8,
         needs,
         0..6u8,
         any::<u8>(),
         0..4u8,
         0..4u8,
         proptest::bool::weighted(0.2),
+        0..5u8,
     )
-        .prop_map(|(action, needs, when, reads, output, retry, tolerated)| Plan {
+        .prop_map(|(action, needs, when, reads, output, retry, tolerated, undo)| Plan {
             action,
             needs,
             when,
@@ -53,6 +63,7 @@ fn plan() -> impl Strategy<Value = Plan> {
             output,
             retry,
             tolerated,
+            undo,
         })
 }
 
@@ -63,6 +74,11 @@ fn happening() -> impl Strategy<Value = Happening> {
             .prop_map(|(which, late, outcome)| Happening::Ended { which, late, outcome }),
         5 => (0..400u16).prop_map(|seconds| Happening::Time { seconds }),
         1 => Just(Happening::Cancel),
+        1 => proptest::bool::weighted(0.5).prop_map(|cancel| if cancel { Happening::Cancel } else { Happening::Terminate }),
+        2 => (0..6u8).prop_map(|generation| Happening::Pause { generation }),
+        2 => (0..6u8).prop_map(|generation| Happening::Resume { generation }),
+        2 => Just(Happening::Retry),
+        6 => proptest::collection::vec(0..40u8, 1..4).prop_map(|ids| Happening::Signals { ids }),
         2 => Just(Happening::TakenOver),
     ]
 }
@@ -116,6 +132,14 @@ fn step(prefix: &str, i: usize, plan: &Plan, visible: &[String]) -> Value {
             "http",
             json!({"connection": "c", "path": "/x", "body": text, "successWhen": "result.status < 300"}),
         ),
+        8 => ("waitForSignal", json!({"signal": format!("s{}", plan.reads % 3)})),
+        9 => (
+            "waitForSignal",
+            json!({
+                "signal": format!("s{}", plan.reads % 3), "timeout": format!("{}s", plan.reads.max(1)),
+                "onTimeout": if plan.reads.is_multiple_of(2) { "Continue" } else { "Fail" }
+            }),
+        ),
         _ => ("http", json!({"connection": "c", "path": "/x", "query": {"q": text}})),
     };
     step[action] = body;
@@ -142,15 +166,32 @@ fn step(prefix: &str, i: usize, plan: &Plan, visible: &[String]) -> Value {
         _ => {}
     }
     step["continueOnError"] = json!(plan.tolerated);
+    if prefix == "m" {
+        let read = format!("=[steps.{name}.output, steps.{name}.attempts]");
+        match plan.undo {
+            0 => {
+                step["compensate"] = json!({"http": {"connection": "c", "path": "/u", "method": "POST", "body": read}});
+            }
+            1 => {
+                step["compensate"] = json!({"sql": {"connection": "db", "query": "SELECT 1", "args": [read]}, "retry": {"maxAttempts": 2}});
+            }
+            2 => step["compensate"] = json!({"set": {"x": format!("=steps.{name}.output.absent")}}),
+            _ => {}
+        }
+    }
     step
 }
 
 fn body() -> impl Strategy<Value = Value> {
     let main = proptest::collection::vec(plan(), 1..7);
     let finally = proptest::collection::vec(plan(), 0..4);
-    (main, finally, proptest::option::of(1..500u32), 0..4u8).prop_map(|(main, finally, timeout, output)| {
+    let rest = (proptest::option::of(1..500u32), 0..4u8, proptest::bool::weighted(0.3));
+    (main, finally, rest).prop_map(|(main, finally, (timeout, output, pauses))| {
         let names: Vec<String> = (0..main.len()).map(|i| format!("m{i}")).collect();
         let mut body = json!({"steps": list("m", &main, &[]), "finally": list("f", &finally, &names)});
+        if pauses {
+            body["onFailure"] = json!("Pause");
+        }
         if let Some(seconds) = timeout {
             body["timeout"] = json!(format!("{seconds}s"));
         }
@@ -180,6 +221,17 @@ fn origin() -> Arc<Origin> {
     })
 }
 
+/// A signal is known by its id: the same id is the same signal.
+fn signal(id: u8) -> Signal {
+    Signal {
+        id: i64::from(id),
+        name: format!("s{}", id % 4),
+        payload: json!({"n": id}),
+        by: id.is_multiple_of(2).then(|| "alice".to_owned()),
+        received_at: "2026-11-21T08:00:00Z".parse().unwrap(),
+    }
+}
+
 fn outcome(choice: u8) -> Outcome {
     match choice {
         0..=2 => Ok(json!({"status": 200, "headers": {}, "body": {"id": "x"}, "a": {"b": 1}})),
@@ -200,7 +252,10 @@ struct Walk {
     /// What was stored when the run was parked last, and how much of the journal is in it.
     parked: Option<(Value, usize)>,
     journal: Vec<Event>,
-    ended: HashSet<String>,
+    ended: HashSet<(String, bool)>,
+    /// Ids of signals that came, and of those that were consumed or rejected.
+    came: BTreeSet<i64>,
+    gone: BTreeSet<i64>,
     now: Timestamp,
 }
 
@@ -215,6 +270,8 @@ impl Walk {
             parked: None,
             journal: Vec::new(),
             ended: HashSet::new(),
+            came: BTreeSet::new(),
+            gone: BTreeSet::new(),
             now: "2026-11-21T09:00:00Z".parse().unwrap(),
         }
     }
@@ -226,6 +283,17 @@ impl Walk {
                 reason: "enough".to_owned(),
             }]),
             Happening::TakenOver => Input::TakenOver,
+            Happening::Terminate => Input::Mail(vec![Mail::Terminate {
+                reason: "enough".to_owned(),
+            }]),
+            Happening::Pause { generation } => Input::Mail(vec![Mail::Pause {
+                generation: i64::from(*generation),
+            }]),
+            Happening::Resume { generation } => Input::Mail(vec![Mail::Resume {
+                generation: i64::from(*generation),
+            }]),
+            Happening::Retry => Input::Mail(vec![Mail::Retry { from: None }]),
+            Happening::Signals { ids } => Input::Mail(ids.iter().map(|id| Mail::Signal(signal(*id))).collect()),
             Happening::Time { seconds } => {
                 self.now += SignedDuration::from_secs(i64::from(*seconds));
                 Input::TimersDue
@@ -255,7 +323,7 @@ impl Walk {
             .into_iter()
             .filter_map(|effect| match effect {
                 Effect::Perform { step, attempt, .. } => Some((step.to_string(), attempt)),
-                Effect::WakeAt { .. } => None,
+                Effect::AwaitSignal { .. } | Effect::WakeAt { .. } => None,
             });
         performed.collect()
     }
@@ -273,18 +341,17 @@ impl Walk {
         let read: Vec<Event> = serde_json::from_str(&text).unwrap();
         assert_eq!(read, events, "a journal row can be read again");
 
-        let mut replayed = before;
+        let mut replayed = before.clone();
         read.iter().for_each(|event| apply(&mut replayed, event));
         assert_eq!(replayed, self.run, "advance applies what it decides, and nothing else");
 
         let same = advance(&mut self.restored, &self.def, input.clone(), self.now).unwrap();
         assert_eq!(same, events, "a restored run decides what the run decides");
-        if !matches!(input, Input::TakenOver) {
-            let again = decide(&self.run, &self.def, input.clone(), self.now).unwrap();
-            assert_eq!(again, [], "the same input twice equals once: {input:?}");
-        }
+        self.hold_twice(input);
+        self.hold_stillness(&before, input, &events);
         self.restore();
         self.hold_history(&events);
+        self.hold_signals(input, &events);
         self.journal.extend(events);
         self.hold_effects();
         self.rebuild();
@@ -333,38 +400,119 @@ impl Walk {
 
     fn hold_history(&mut self, events: &[Event]) {
         for event in events {
+            let of = |step: &str, deed: Deed| Some((step.to_owned(), deed == Deed::Do));
             let (begins, ends) = match event {
-                Event::StepStarted { step, .. }
-                | Event::TimerArmed { step, .. }
-                | Event::AttemptFailed { step, .. } => (Some(step), None),
-                Event::StepSucceeded { step, .. }
-                | Event::StepFailed { step, .. }
-                | Event::StepSkipped { step }
-                | Event::StepCancelled { step } => (None, Some(step)),
+                Event::StepStarted { step, deed, .. } | Event::AttemptFailed { step, deed, .. } => {
+                    (of(step, *deed), None)
+                }
+                Event::TimerArmed { step, .. }
+                | Event::SignalAwaited { step, .. }
+                | Event::SignalConsumed { step, .. } => (of(step, Deed::Do), None),
+                Event::StepSucceeded { step, deed, .. }
+                | Event::StepFailed { step, deed, .. }
+                | Event::StepCancelled { step, deed } => (None, of(step, *deed)),
+                Event::StepSkipped { step } | Event::StepTimedOut { step } => (None, of(step, Deed::Do)),
+                Event::RunRetried { steps, deed, .. } => {
+                    for step in steps {
+                        assert!(
+                            self.ended.remove(&of(step, *deed).unwrap()),
+                            "what is retried has ended: {step}"
+                        );
+                    }
+                    (None, None)
+                }
                 Event::RunStarted { .. }
+                | Event::SignalBuffered { .. }
+                | Event::SignalRejected { .. }
                 | Event::CancelRequested { .. }
+                | Event::TerminateRequested { .. }
+                | Event::RunPaused { .. }
+                | Event::RunResumed { .. }
+                | Event::RunParked { .. }
+                | Event::RetryRefused { .. }
                 | Event::RunEnding { .. }
+                | Event::CompensationEnded
                 | Event::TakenOver { .. }
                 | Event::HoldEnded
                 | Event::RunFinished { .. } => (None, None),
             };
             if let Some(step) = begins {
                 assert!(
-                    !self.ended.contains(&**step),
-                    "a step that has ended never begins again: {step}"
+                    !self.ended.contains(&step),
+                    "what has ended never begins again, unless it is retried: {step:?}"
                 );
             }
             if let Some(step) = ends {
-                assert!(self.ended.insert(step.to_string()), "a step ends once: {step}");
+                if !step.1 {
+                    assert!(
+                        self.ended.contains(&(step.0.clone(), true)),
+                        "only what ended is undone: {step:?}"
+                    );
+                }
+                assert!(self.ended.insert(step.clone()), "one outcome for each step: {step:?}");
             }
         }
+    }
+
+    fn hold_twice(&self, input: &Input) {
+        let is_retry = |mail: &Mail| matches!(mail, Mail::Retry { .. });
+        match input {
+            // A takeover is no repetition, and neither is a retry: the inbox tells each once.
+            Input::TakenOver => return,
+            Input::Mail(mail) if mail.iter().any(is_retry) => return,
+            Input::Claimed | Input::StepEnded { .. } | Input::TimersDue | Input::Mail(_) => {}
+        }
+        let again = decide(&self.run, &self.def, input.clone(), self.now).unwrap();
+        let rejected_again = rejected(&again).len() == again.len();
+        assert!(rejected_again, "the same input twice equals once: {input:?}: {again:?}");
+    }
+
+    /// In a run that stands still nothing begins and nothing ends but what runs already, unless a command says so.
+    fn hold_stillness(&self, before: &Run, input: &Input, events: &[Event]) {
+        let commanded = matches!(input, Input::Mail(mail) if mail.iter().any(|mail| !matches!(mail, Mail::Signal(_))));
+        if before.phase() != Phase::Paused || commanded {
+            return;
+        }
+        for event in events {
+            let begins = matches!(
+                event,
+                Event::RunStarted { .. }
+                    | Event::StepStarted { .. }
+                    | Event::TimerArmed { .. }
+                    | Event::SignalAwaited { .. }
+                    | Event::StepTimedOut { .. }
+                    | Event::RunEnding { .. }
+                    | Event::RunFinished { .. }
+            );
+            assert!(!begins, "a run that stands still begins nothing: {event:?}");
+        }
+        assert_eq!(self.run.phase(), Phase::Paused, "and only a command moves it");
+    }
+
+    /// A signal that came is consumed once, or kept, or rejected: never lost and never two of these.
+    fn hold_signals(&mut self, input: &Input, events: &[Event]) {
+        if let Input::Mail(mail) = input
+            && self.run.finished_at().is_none_or(|_| !events.is_empty())
+        {
+            self.came.extend(mail.iter().filter_map(|mail| match mail {
+                Mail::Signal(signal) => Some(signal.id),
+                _ => None,
+            }));
+        }
+        for id in everstep::engine::consumed(events) {
+            assert!(self.gone.insert(id), "signal {id} was consumed twice");
+        }
+        let kept: BTreeSet<i64> = unconsumed(&self.run).into_iter().collect();
+        assert!(kept.is_disjoint(&self.gone), "a consumed signal is not kept");
+        let known: BTreeSet<i64> = kept.union(&self.gone).copied().collect();
+        assert_eq!(known, self.came, "no signal is lost");
     }
 
     fn hold_effects(&self) {
         let wanted = effects(&self.run, &self.def);
         if self.run.is_terminal() {
             assert_eq!(wanted, [], "a terminal run wants nothing");
-        } else if self.run.started_at().is_some() {
+        } else if self.run.started_at().is_some() && self.run.phase() != Phase::Paused {
             assert!(
                 !wanted.is_empty(),
                 "a run that goes on wants something: {:#?}",
@@ -379,12 +527,35 @@ impl Walk {
     /// With a world that answers, every run ends.
     fn finish(&mut self) {
         self.tell(&Input::Claimed);
-        for _ in 0..200 {
+        for round in 0..200 {
             if self.run.is_terminal() {
                 break;
             }
             self.now += SignedDuration::from_secs(600);
             self.tell(&Input::TimersDue);
+            let next = self.came.last().map_or(100, |last| last.max(&100) + 1);
+            let names: Vec<String> = effects(&self.run, &self.def)
+                .into_iter()
+                .filter_map(|effect| match effect {
+                    Effect::AwaitSignal { signal, .. } => Some(signal.to_string()),
+                    Effect::Perform { .. } | Effect::WakeAt { .. } => None,
+                })
+                .collect();
+            let signals = names
+                .into_iter()
+                .zip(next..)
+                .map(|(name, id)| Mail::Signal(Signal { id, name, ..signal(0) }));
+            self.tell(&Input::Mail(signals.collect()));
+            if self.run.phase() == Phase::Paused {
+                self.tell(&Input::Mail(vec![Mail::Resume { generation: 1_000 }]));
+            }
+            if self.run.parked().is_some() {
+                let reason = "no way on".to_owned();
+                self.tell(&Input::Mail(vec![match round {
+                    0..4 => Mail::Retry { from: None },
+                    _ => Mail::Terminate { reason },
+                }]));
+            }
             for (step, attempt) in self.performed() {
                 self.tell(&Input::StepEnded {
                     step: step.as_str().into(),
@@ -407,6 +578,10 @@ impl Walk {
             Happening::Claimed,
             Happening::Time { seconds: 9 },
             Happening::Cancel,
+            Happening::Terminate,
+            Happening::Pause { generation: 5 },
+            Happening::Resume { generation: 5 },
+            Happening::Retry,
             Happening::TakenOver,
         ]
         .iter()

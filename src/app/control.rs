@@ -2,12 +2,16 @@
 
 use std::{fs, sync::Arc, time::Duration};
 
-use kube::{Client, Config};
+use kube::{
+    Client, Config,
+    api::{Api, ListParams},
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, figures::Gather};
+use super::{Failure, figures::Gather, pulse};
 use crate::{
+    api::v1alpha1::Workflow,
     cli,
     controller::{self, Controller, Notice},
     http::Readiness,
@@ -57,6 +61,8 @@ pub(super) async fn control(
             ..controller::Options::default()
         },
     });
+    let api_server = client.clone();
+    let scope = namespaces(options).and_then(|namespaces| namespaces.into_iter().next());
     let orphans = orphans::Orphans {
         client,
         store: store.clone(),
@@ -74,7 +80,8 @@ pub(super) async fn control(
     gather.controller(controller.clone(), Arc::clone(&orphans.counters));
     let sight = controller.sight();
     readiness.ask("controller", move || {
-        sight("").is_none().then_some("the objects are not all listed yet")
+        let listing = || "the objects are not all listed yet".to_owned();
+        sight("").is_none().then(listing)
     });
     // The sweeps end with the reconciles, however those end.
     let ended = shutdown.child_token();
@@ -83,11 +90,17 @@ pub(super) async fn control(
         ended.cancel();
         result
     };
-    let (result, (), ()) = tokio::join!(
-        reconciling,
-        orphans::run(orphans, ended.clone()),
-        retention::run(store.clone(), ended.clone())
-    );
+    let sweeping = async {
+        tokio::join!(
+            reconciling,
+            orphans::run(orphans, ended.clone()),
+            retention::run(store.clone(), ended.clone())
+        )
+    };
+    let listed = pulse::feel(readiness, "objects", "the API server", async || {
+        listed(&api_server, scope.as_deref()).await
+    });
+    let (result, (), ()) = pulse::beside(listed, sweeping).await;
     result.map_err(|error| match error {
         controller::Error::Store(error) => match &*error {
             crate::store::Error::Refused(refusal) => Failure::Refused(refusal.clone()),
@@ -95,6 +108,16 @@ pub(super) async fn control(
         },
         other => Failure::Broken(other.to_string()),
     })
+}
+
+/// Asks for one object, out of the API server's memory: what the watches need is there, and we may have it.
+async fn listed(client: &Client, scope: Option<&str>) -> Result<(), kube::Error> {
+    let api: Api<Workflow> = match scope {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    let one = ListParams::default().limit(1).match_any();
+    api.list_metadata(&one).await.map(drop)
 }
 
 /// What the orphan pass found, in the controller's words: the two do not know each other.

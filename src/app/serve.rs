@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Failure,
     carry::{self, Carried},
-    control, database, figures, on_signal,
+    control, database, figures, on_signal, pulse,
 };
 use crate::{
     cli,
@@ -119,14 +119,20 @@ async fn work(
         stop.cancel();
         result
     };
-    match (roles.controller, roles.worker) {
-        (true, true) => {
-            let (controlled, worked) = tokio::join!(controller, worker);
-            controlled.and(worked)
+    let working = async {
+        match (roles.controller, roles.worker) {
+            (true, true) => {
+                let (controlled, worked) = tokio::join!(controller, worker);
+                controlled.and(worked)
+            }
+            (true, false) => controller.await,
+            (false, _) => worker.await,
         }
-        (true, false) => controller.await,
-        (false, _) => worker.await,
-    }
+    };
+    // On a connection of its own: a busy pool is no outage.
+    let own = store.apart(1);
+    let database = pulse::feel(readiness, "database", "PostgreSQL", async || own.ping().await);
+    pulse::beside(database, working).await
 }
 
 /// The schema: the controller brings it up to date, a worker waits for that. False when `shutdown` came first.
@@ -189,7 +195,7 @@ async fn worker(
     let started = |counters: Arc<Counters>| {
         gather.worker(Arc::clone(&counters));
         readiness.ask("worker", move || {
-            (counters.registrations.get() == 0).then_some("not registered yet")
+            (counters.registrations.get() == 0).then(|| "not registered yet".to_owned())
         });
     };
     carry::carry(carried, started, shutdown.clone()).await

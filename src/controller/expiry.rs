@@ -102,7 +102,9 @@ mod tests {
     fn object_that_somebody_keeps_is_tracked_by_label_or_annotation() {
         let object = |labels: &[(&str, &str)], annotations: &[(&str, &str)]| {
             let map = |pairs: &[(&str, &str)]| {
-                let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+                let pairs = pairs
+                    .iter()
+                    .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
                 pairs.collect::<BTreeMap<_, _>>()
             };
             let mut object = DynamicObject::new("s", &resource(Kind::Signal));
@@ -111,7 +113,10 @@ mod tests {
             object
         };
         assert!(!is_tracked(&object(&[("app", "shop")], &[("note", "x")])));
-        assert!(!is_tracked(&object(&[("app.kubernetes.io/managed-by", "kustomize")], &[])));
+        assert!(!is_tracked(&object(
+            &[("app.kubernetes.io/managed-by", "kustomize")],
+            &[]
+        )));
         assert!(is_tracked(&object(&[("app.kubernetes.io/managed-by", "Helm")], &[])));
         for name in TRACKING {
             assert!(is_tracked(&object(&[(name, "x")], &[])), "{name}");

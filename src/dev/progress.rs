@@ -19,17 +19,8 @@ fn words(event: &Event) -> Option<(Option<&str>, String)> {
     let words = match event {
         Event::RunStarted { .. } => (None, "started".to_owned()),
         Event::StepStarted {
-            step,
-            attempt: 1,
-            deed: Deed::Undo,
-            ..
+            step, deed: Deed::Undo, ..
         } => (Some(&**step), "undo started".to_owned()),
-        Event::StepStarted {
-            step,
-            attempt,
-            deed: Deed::Undo,
-            ..
-        } => (Some(&**step), format!("attempt {attempt} to undo started")),
         Event::StepStarted { step, attempt: 1, .. } => (Some(&**step), "started".to_owned()),
         Event::StepStarted { step, attempt, .. } => (Some(&**step), format!("attempt {attempt} started")),
         Event::AttemptFailed {
@@ -40,13 +31,13 @@ fn words(event: &Event) -> Option<(Option<&str>, String)> {
             deed,
         } => {
             let what = match deed {
-                Deed::Do => "attempt",
-                Deed::Undo => "undo attempt",
+                Deed::Do => format!("attempt {attempt}"),
+                Deed::Undo => "undo".to_owned(),
             };
             let when = retry_at.strftime("%H:%M:%S%.3f");
             (
                 Some(&**step),
-                format!("{what} {attempt} failed, next at {when}: {}", reason(error)),
+                format!("{what} failed, next at {when}: {}", reason(error)),
             )
         }
         Event::TimerArmed { step, fire_at } => (

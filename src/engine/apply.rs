@@ -75,6 +75,10 @@ pub fn apply(run: &mut Run, event: &Event) {
             tolerated: _,
         } => {
             run.takeovers = 0;
+            if let Some(open) = run.open_step(step) {
+                let attempts = open.attempt;
+                round(run, step, Deed::Undo).attempts = attempts;
+            }
             close_undo(run, step);
             run.undo_failure = Some(RunError {
                 step: Some(step.clone()),
@@ -212,6 +216,7 @@ fn open(run: &mut Run, step: &StepName, deed: Deed, attempt: u32, activity: Acti
             run.open.push(OpenStep {
                 step: step.clone(),
                 attempt,
+                before: attempt.saturating_sub(1),
                 activity,
                 deed,
                 error: None,
@@ -225,7 +230,7 @@ fn open(run: &mut Run, step: &StepName, deed: Deed, attempt: u32, activity: Acti
 fn close(run: &mut Run, step: &StepName, state: StepState, output: Value, error: Option<&StepError>) {
     let attempts = match run.open.iter().position(|open| open.step == *step) {
         // Order is kept: it is the order in which the steps began.
-        Some(i) => run.open.remove(i).attempt,
+        Some(i) => run.open.remove(i).attempts(),
         None if state == StepState::Skipped => 0,
         None => 1,
     };
@@ -239,30 +244,41 @@ fn close(run: &mut Run, step: &StepName, state: StepState, output: Value, error:
 /// The compensation is not open any more; the step stays what it was.
 fn close_undo(run: &mut Run, step: &StepName) {
     if let Some(i) = run.open.iter().position(|open| open.step == *step) {
-        run.last_attempts = run.open.remove(i).attempt;
+        run.last_attempts = run.open.remove(i).attempts();
     }
 }
 
 /// What failed is as if it had never begun, but for its round.
 fn retry(run: &mut Run, step: &StepName, deed: Deed) {
     if deed.is_do() && run.open_step(step).is_none() {
+        let attempts = run.attempts_of(step);
+        let round = round(run, step, deed);
+        round.attempts = round.attempts.saturating_add(attempts);
         run.states.remove(step);
         if let Value::Object(steps) = &mut run.steps {
             steps.remove(&**step);
         }
     }
-    match run
+    let round = round(run, step, deed);
+    round.round = round.round.saturating_add(1);
+}
+
+fn round<'a>(run: &'a mut Run, step: &StepName, deed: Deed) -> &'a mut Round {
+    let found = run
         .rounds
-        .iter_mut()
-        .find(|round| round.step == *step && round.deed == deed)
-    {
-        Some(round) => round.round = round.round.saturating_add(1),
-        None => run.rounds.push(Round {
+        .iter()
+        .position(|round| round.step == *step && round.deed == deed);
+    let i = found.unwrap_or_else(|| {
+        let attempts = run.attempts_before(step, deed);
+        run.rounds.push(Round {
             step: step.clone(),
             deed,
-            round: 1,
-        }),
-    }
+            round: 0,
+            attempts,
+        });
+        run.rounds.len() - 1
+    });
+    &mut run.rounds[i]
 }
 
 /// The run may stand still no longer, with the deadline that follows from it.

@@ -20,7 +20,7 @@ pub enum Effect {
     Perform {
         /// The step.
         step: StepName,
-        /// Which attempt; 1 is the first.
+        /// Which attempt. 1 is the first, and no number comes twice for a step, in whatever round, done or undone.
         attempt: u32,
         /// The same for every attempt of the step, and for a start repeated after a lost failover.
         key: StepKey,

@@ -34,7 +34,7 @@ pub enum Event {
     StepStarted {
         /// The step.
         step: StepName,
-        /// Which attempt.
+        /// Which attempt. Numbers never repeat: a compensation, and what is retried by hand, count on.
         attempt: u32,
         /// When, by the database's clock.
         at: Timestamp,

@@ -55,7 +55,6 @@ pub enum Deed {
 
 impl Deed {
     /// The step itself: what a stored event or step means that does not say.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
     pub fn is_do(&self) -> bool {
         *self == Self::Do
     }

@@ -6,35 +6,67 @@
 //! attempt is to perform. Everything here is a function from values to values: no clock, no randomness, no I/O.
 //!
 //! ```text
-//!              Claimed                  nothing open,              nothing open
-//!   ┌─────────┐       ┌─ main list ─┐   nothing ready  ┌─ finally ─┐            ┌──────────┐
-//!   │ Pending │──────▶│   Running   │─────────────────▶│  Running  │───────────▶│ terminal │
-//!   └─────────┘       │   Sleeping  │   RunEnding      │ Cancelling│ RunFinished└──────────┘
-//!                     └─────────────┘                  └───────────┘
-//!                      │ cancel, timeout: open steps are Cancelled ▲
-//!                      └───────────────────────────────────────────┘
+//!              Claimed                 nothing open,                     nothing            nothing
+//!   ┌─────────┐       ┌─ main list ─┐  nothing ready ┌─ compensation ─┐ left to ┌─ finally ─┐ open ┌──────────┐
+//!   │ Pending │──────▶│   Running   │───────────────▶│  Compensating  │──undo──▶│  Running  │─────▶│ terminal │
+//!   └─────────┘       │   Waiting   │  RunEnding     └────────────────┘         │ Cancelling│      └──────────┘
+//!                     │   Sleeping  │                 │ ▲        ▲              └───────────┘  RunFinished
+//!                     └─────────────┘                 │ │ retry  │                    ▲
+//!                      │   │    ▲ retry               ▼ │        │                    │ nothing to undo,
+//!      onFailure:      │   ▼    │           an undo fails for good:    │              │ terminated
+//!      Pause, a step   │  Paused: PausedOnFailure   Paused: CompensationFailed ───────┤
+//!      has failed      │                                             │                │
+//!                      └─ cancel, timeout: open steps are Cancelled ─┴────────────────┘
+//!
+//!   From every state that is not terminal: pause ──▶ Paused ──▶ resume, to where it was; a cancel ends a pause.
 //!
 //!                  when is false                         an attempt failed and is retried
 //!   not begun ────────────────────────▶ Skipped         ┌────────────┐
 //!       │                                               ▼            │
 //!       ├──────────── attempt ───────────────────▶ Open: Attempt ──▶ Open: Retry ┐
 //!       ├──────────── sleep ─────────────────────▶ Open: Timer                   │
-//!       │ set, fail, a value without result             │                        │ cancel, timeout,
-//!       ▼                                               ▼                        ▼ a failing run
+//!       ├──────────── waitForSignal ─────────────▶ Open: Signal ─▶ TimedOut      │
+//!       │ set, fail, a value without result,            │                        │ cancel, timeout,
+//!       ▼ a signal that was kept                        ▼                        ▼ a failing run
 //!   Succeeded, Failed                 Succeeded, Failed, Tolerated           Cancelled
 //! ```
 //!
-//! **Order.** A step begins when all that it needs Succeeded, was Skipped, or failed under `continueOnError`. One
-//! decision goes on until the run waits for the world: skipped steps, `set`, `fail` and the ends of lists are events of
-//! the decision that leads to them.
+//! **Order.** A step begins when all that it needs Succeeded, was Skipped, timed out under `onTimeout: Continue`, or
+//! failed under `continueOnError`. One decision goes on until the run waits for the world: skipped steps, `set`, `fail`
+//! and the ends of lists are events of the decision that leads to them.
 //!
 //! **Failure.** When a step of the main list has failed for good, no new step and no new attempt begins. Attempts that
-//! run finish, for their effects must be known; what only waits for time (a sleep, a retry) is cancelled. Then comes
-//! `finally`. The first failure is the run's, also when a cancel or the timeout comes later. In `finally` a failure stops only
-//! what depends on it, and does not change the result.
+//! run finish, for their effects must be known; what only waits (a sleep, a signal, a retry) is cancelled. Then what was
+//! done is undone, and then comes `finally`. The first failure is the run's, also when a cancel, a termination or the
+//! timeout comes later. In `finally` a failure stops only what depends on it, and does not change the result. An input
+//! that contradicts `params` fails the run (`InvalidInput`) before its first step.
 //!
-//! **Cancel and timeout** abort what is open, and `finally` runs; a run that never began is no exception. Both have no
-//! effect once the result is known.
+//! **onFailure: Pause.** The failure parks the run instead: nothing is cancelled, and what waits goes on waiting. A retry
+//! begins every failed step afresh; a cancel ends the run.
+//!
+//! **Cancel, terminate and timeout** abort what is open, and `finally` runs; a run that never began is no exception. Once
+//! the result is known none of them changes it. A cancel and a timeout undo, a termination does not: it also gives up a
+//! compensation that is under way, with its open attempt.
+//!
+//! **Signals** are consumed first in, first out per name, by the wait that began first. One that nobody waits for is kept:
+//! at most [`MAX_BUFFERED`] signals and [`MAX_BUFFERED_BYTES`] a run. What comes beyond that, and a payload over
+//! [`MAX_PAYLOAD_BYTES`] or nested too deeply, is rejected by an event that says why. A signal is known by its inbox id,
+//! so the same one twice is one. In one decision the order is results, commands, signals, timeouts: a signal that is
+//! decided on together with the timeout of its wait wins.
+//!
+//! **Compensation.** Steps of the main list that succeeded and have a `compensate` are undone one at a time, the one that
+//! succeeded last first. Each is tried by its own policy, under the key of the undo; a takeover means what it means for a
+//! step. One that fails for good parks the run as `CompensationFailed`: a retry undoes it again in a new round, under a
+//! new key; terminating leaves it, and all that is older, as it is; a cancel is remembered and does not move it.
+//!
+//! **Standing still.** A run that is paused or parked begins nothing: no step, no attempt, no undo. Attempts that run
+//! finish, and signals reach waits that are open. Timers take effect when the run goes on: a sleep, a retry or a wait whose
+//! time has passed meanwhile ends then, and a signal that came meanwhile was before the timeout. The run's own `timeout`
+//! does not count the time in which it stood still. Of pause and resume only one whose generation is not below the
+//! highest one seen counts. A cancel or a termination ends a pause; a later pause stops what follows of it.
+//!
+//! **Attempt numbers** of a step never repeat: its compensation, and what is retried by hand, count on. So a late or
+//! repeated answer is never taken for another attempt's.
 //!
 //! **Takeover.** The first of several in a row changes nothing; later ones hold the run for a while, in which it takes
 //! results and mail but begins nothing and wants nothing but its end.

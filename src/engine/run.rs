@@ -112,8 +112,12 @@ impl StepState {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct OpenStep {
     pub(super) step: StepName,
-    /// The attempt that runs, or ran last; 1 is the first.
+    /// The attempt that runs, or ran last. Numbers of a step's attempts never repeat: its compensation, and what is
+    /// retried by hand, count on, so that a late answer is never taken for another attempt's.
     pub(super) attempt: u32,
+    /// Numbers that were used before: attempts are counted from here.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) before: u32,
     pub(super) activity: Activity,
     /// The step itself, or its compensation.
     #[serde(default, skip_serializing_if = "Deed::is_do")]
@@ -139,13 +143,21 @@ pub(super) enum Activity {
     Signal(Option<Timestamp>),
 }
 
-/// How often a step, or its compensation, was retried by hand.
+impl OpenStep {
+    /// How many attempts there were: what people and `retry` count.
+    pub(super) fn attempts(&self) -> u32 {
+        self.attempt.saturating_sub(self.before)
+    }
+}
+
+/// How often a step, or its compensation, was retried by hand, and the numbers that its attempts have used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Round {
     pub(super) step: StepName,
     #[serde(default, skip_serializing_if = "Deed::is_do")]
     pub(super) deed: Deed,
     pub(super) round: u32,
+    pub(super) attempts: u32,
 }
 
 /// How the main list ended.
@@ -309,6 +321,27 @@ impl Run {
         found.map_or(0, |round| round.round)
     }
 
+    /// The numbers that attempts have used before this deed begins.
+    pub(super) fn attempts_before(&self, step: &str, deed: Deed) -> u32 {
+        let used = self
+            .rounds
+            .iter()
+            .find(|round| &*round.step == step && round.deed == deed);
+        match (used, deed) {
+            (Some(used), _) => used.attempts,
+            (None, Deed::Do) => 0,
+            (None, Deed::Undo) => self
+                .attempts_before(step, Deed::Do)
+                .saturating_add(self.attempts_of(step)),
+        }
+    }
+
+    /// How many attempts the step had that ended.
+    pub(super) fn attempts_of(&self, step: &str) -> u32 {
+        let attempts = self.steps.get(step).and_then(|view| view.get("attempts")?.as_u64());
+        attempts.and_then(|attempts| u32::try_from(attempts).ok()).unwrap_or(0)
+    }
+
     /// The signal of this name that came first.
     pub(super) fn first_signal(&self, name: &str) -> Option<&Signal> {
         self.signals.values().find(|signal| signal.name == name)
@@ -320,7 +353,8 @@ impl Run {
 
     /// Steps that ended, of the list that is being run.
     pub(super) fn ended(&self) -> usize {
-        self.states.len() - self.open.len()
+        let open = self.open.iter().filter(|open| open.deed.is_do()).count();
+        self.states.len().saturating_sub(open)
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
     error::StepError,
     event::StepName,
     phase::{Parking, Phase, RunResult},
-    run::{Activity, Run},
+    run::{Activity, OpenStep, Run},
 };
 
 /// The largest output that is shown, in bytes of JSON.
@@ -87,7 +87,7 @@ pub fn summary(run: &Run, def: &Definition) -> Summary {
         waiting_for: waiting_for(run, def),
         stalled: run.parked.map(|parked| parked.as_str().to_owned()),
         progress: format!("{ended}/{}", def.range(List::Main).len()),
-        attempts: oldest.map_or(run.last_attempts, |oldest| oldest.attempt),
+        attempts: oldest.map_or(run.last_attempts, OpenStep::attempts),
         error: error(run),
         output: output.filter(|_| fits).cloned(),
         output_omitted: output.is_some() && !fits,

@@ -70,8 +70,10 @@ impl Driven {
         })
     }
 
+    /// Answers the attempt that is open, or the first one.
     pub(super) fn succeed(&mut self, step: &str, result: Value) -> String {
-        self.answer(step, 1, Ok(result))
+        let attempt = self.run.open_step(step).map_or(1, |open| open.attempt);
+        self.answer(step, attempt, Ok(result))
     }
 
     pub(super) fn cancel(&mut self) -> String {

@@ -7,7 +7,8 @@
 //!   another; at most 10,000 steps and 1 MiB of computed values for an evaluation. Everything is counted and charged
 //!   before it is done, so whatever the expression and the data are, an evaluation ends soon, at the same place on every
 //!   machine, without deep recursion. Running out is [`Code::Budget`], and no operator absorbs it.
-//! - **Deterministic.** Maps are walked in the order of their keys.
+//! - **Deterministic.** Maps are walked in the order of their keys. What the name of a time zone means is part of the
+//!   release, whatever the machine has installed.
 //! - **Numbers behave as people expect.** JSON integers are `int`, other numbers `double`; both mix (`1 == 1.0`,
 //!   `1 + 0.5 == 1.5`). Overflow and division of integers by zero are errors. `1u` is read as `1`.
 //! - **Errors commute.** `&&`, `||`, `all` and `exists` give the same result whichever side fails. An absent key is an
@@ -39,6 +40,7 @@ mod scope;
 mod template;
 mod time;
 mod value;
+mod zone;
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,11 +1,12 @@
-//! Timestamps and durations: how they are written, computed with and taken apart. No clock, and no data about time
-//! zones, which would differ from machine to machine: an offset such as `+02:00` is all that accessors take.
+//! Timestamps and durations: how they are written, computed with and taken apart. No clock; zones are in
+//! [`super::zone`].
 
 use jiff::SignedDuration;
 use jiff::civil::{DateTime, date};
 
 use super::error::{Code, EvaluationError};
 use super::value::{Outcome, Value};
+use super::zone;
 
 /// 0001-01-01T00:00:00Z
 const FIRST_SECOND: i64 = -62_135_596_800;
@@ -138,25 +139,6 @@ pub(super) fn parse_duration<'a>(text: &str) -> Outcome<'a> {
     duration((nanos.abs() <= longest).then(|| SignedDuration::from_nanos_i128(nanos)))
 }
 
-/// The offset from UTC in seconds that an accessor's argument names: `UTC`, `+02:00`, `-08:30`, `02:00`.
-pub(super) fn parse_offset(zone: &str) -> Result<i64, EvaluationError> {
-    if matches!(zone, "UTC" | "Z") {
-        return Ok(0);
-    }
-    let signed = if zone.starts_with(['+', '-']) {
-        zone.to_owned()
-    } else {
-        format!("+{zone}")
-    };
-    if zone.len() <= 6
-        && let Some(offset) = offset(&signed)
-    {
-        return Ok(offset);
-    }
-    let message = "a time zone is UTC or an offset such as +02:00; names of zones are not supported";
-    Err(EvaluationError::new(Code::Invalid, message))
-}
-
 fn epoch() -> DateTime {
     date(1970, 1, 1).at(0, 0, 0, 0)
 }
@@ -193,24 +175,11 @@ fn parse_timestamp(text: &str) -> Option<SignedDuration> {
     let offset = if rest.eq_ignore_ascii_case("z") {
         0
     } else {
-        offset(rest)?
+        zone::parse_offset(rest)?
     };
     local
         .duration_since(epoch())
         .checked_sub(SignedDuration::from_secs(offset))
-}
-
-/// `+02:00` in seconds.
-fn offset(text: &str) -> Option<i64> {
-    let [sign @ (b'+' | b'-'), hours @ .., b':', tens, ones] = text.as_bytes() else {
-        return None;
-    };
-    if !(hours.len() == 2 && hours.iter().chain([tens, ones]).all(u8::is_ascii_digit)) {
-        return None;
-    }
-    let (hours, minutes) = (text[1..3].parse::<i64>().ok()?, text[4..6].parse::<i64>().ok()?);
-    let seconds = hours * 3600 + minutes * 60;
-    (hours < 24 && minutes < 60).then_some(if *sign == b'-' { -seconds } else { seconds })
 }
 
 fn take_digits<'t>(rest: &mut &'t str) -> &'t str {

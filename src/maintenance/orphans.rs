@@ -1,7 +1,7 @@
 //! Cancels runs whose object is gone, in the background, without ever touching those whose object lives.
 //!
 //! ```text
-//!   live owners (database) ─▶ plan: suspects, to_prove ─▶ brake ─▶ live LIST, live GET of each ─▶ cancel
+//!   live owners (database) ─▶ plan: deleted, missing ─▶ brake ─▶ share ─▶ live LIST, live GET of each ─▶ cancel
 //! ```
 //! A pass runs every period, and soon after a Delete event. What it decides is in `plan`, what it may believe in
 //! `proof`. The statement that cancels checks its suspicion again.
@@ -11,6 +11,7 @@ pub mod plan;
 mod proof;
 
 use std::collections::{BTreeSet, HashSet};
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use kube::Client;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use self::plan::{Brake, plan};
+use self::plan::{Brake, allowance, plan, plan_idle, share};
 use self::proof::{Doubt, Witness};
 use crate::store::{self, LiveOwner, Store};
 
@@ -30,6 +31,8 @@ const PAGE: i64 = 1000;
 const GATHER: Duration = Duration::from_millis(500);
 /// Deletions that are remembered; of those beyond it the periodic pass makes suspects.
 const MOST_DELETIONS: usize = 10_000;
+/// Idle objects that one pass proves gone, each by a GET: nobody waits for it.
+const MOST_IDLE: usize = 100;
 /// How old a confirmed suspicion may be when its runs are cancelled.
 const FRESH: Duration = Duration::from_secs(120);
 
@@ -95,6 +98,15 @@ pub struct Orphans {
     pub counters: Arc<Counters>,
 }
 
+/// What a pass left for the next one.
+#[derive(Debug, Default)]
+struct Left {
+    /// UIDs of deleted objects of which the database does not know that yet.
+    deleted: HashSet<String>,
+    /// Runs of deleted objects that did not fit into this period.
+    runs: i64,
+}
+
 /// Why a pass did not come to its end.
 #[derive(Debug, thiserror::Error)]
 enum Error {
@@ -109,10 +121,12 @@ pub async fn run(mut orphans: Orphans, shutdown: CancellationToken) {
     let mut witness = Witness::new(orphans.client.clone());
     let mut brake = Brake::default();
     let mut deleted = HashSet::new();
+    let mut waiting = 0;
     loop {
+        let mut idle_too = false;
         tokio::select! {
             () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(orphans.period) => {}
+            () = tokio::time::sleep(orphans.period) => idle_too = true,
             Some(uid) = orphans.deleted.recv() => {
                 deleted.insert(uid);
                 tokio::time::sleep(GATHER).await;
@@ -123,11 +137,19 @@ pub async fn run(mut orphans: Orphans, shutdown: CancellationToken) {
         {
             deleted.insert(uid);
         }
-        match pass(&orphans, &mut witness, &mut brake, &deleted).await {
-            // What is still to be done is in the database by now: the suspicion.
-            Ok(()) => {
+        let mut passed = pass(&orphans, &mut witness, &mut brake, &deleted).await;
+        if idle_too && !brake.is_held() && passed.is_ok() {
+            passed = match idle_pass(&orphans, &mut witness).await {
+                Ok(()) => passed,
+                Err(error) => Err(error),
+            };
+        }
+        match passed {
+            Ok(left) => {
                 orphans.counters.passes.fetch_add(1, Relaxed);
-                deleted.clear();
+                say_waiting(mem::replace(&mut waiting, left.runs), left.runs);
+                // All others are done, or on record in the database.
+                deleted.retain(|uid| left.deleted.contains(uid));
             }
             Err(error) => {
                 orphans.counters.given_up.fetch_add(1, Relaxed);
@@ -142,19 +164,23 @@ async fn pass(
     witness: &mut Witness,
     brake: &mut Brake,
     deleted: &HashSet<String>,
-) -> Result<(), Error> {
+) -> Result<Left, Error> {
     let store = &orphans.store;
-    let owners = live_owners(orphans).await?;
+    let owners = ours(orphans, Owners::WithLiveRuns).await?;
     // Asked after the owners were read. Watches that are not complete show too little.
     if (orphans.sight)("").is_none() {
-        return Ok(());
+        return Ok(Left {
+            deleted: deleted.clone(),
+            runs: 0,
+        });
     }
     let seen = |uid: &str| (orphans.sight)(uid).unwrap_or(true);
     let plan = plan(&owners, seen, deleted, orphans.period);
     tracing::debug!(
         owners = owners.len(),
         suspects = plan.suspects.len(),
-        to_prove = plan.to_prove.len(),
+        deleted = plan.deleted.len(),
+        missing = plan.missing.len(),
         "orphan pass"
     );
     if !plan.alive.is_empty() {
@@ -168,18 +194,17 @@ async fn pass(
         let new = plan.suspects.iter().filter(|uid| !suspected.contains(uid.as_str()));
         orphans.counters.suspected.fetch_add(new.count() as u64, Relaxed);
     }
-    if plan.to_prove.is_empty() {
+    if plan.deleted.is_empty() && plan.missing.is_empty() {
         if brake.is_held() {
             weigh(orphans, brake, 0).await?;
         }
-        return Ok(());
+        return Ok(Left::default());
     }
     witness.check_server(&store.cluster().await?).await?;
-    let mut going = HashSet::new();
-    let mut listed = HashSet::new();
-    let places: BTreeSet<(&str, &str)> = plan
-        .to_prove
-        .iter()
+    let (mut going, mut listed) = (HashSet::new(), HashSet::new());
+    let to_prove = plan.deleted.iter().chain(&plan.missing);
+    let places: BTreeSet<(&str, &str)> = to_prove
+        .clone()
         .map(|owner| (owner.namespace.as_str(), owner.kind.as_str()))
         .collect();
     for (namespace, kind) in places {
@@ -188,28 +213,84 @@ async fn pass(
         }
         listed.extend(witness.list(kind, namespace).await?.into_keys());
     }
-    let counted = plan
-        .to_prove
-        .iter()
-        .filter(|owner| !going.contains(owner.namespace.as_str()));
-    if weigh(orphans, brake, counted.map(|owner| owner.uncancelled_runs).sum()).await? {
+    let lasts = |owner: &&LiveOwner| !going.contains(&*owner.namespace);
+    let missing: Vec<&LiveOwner> = plan.missing.iter().filter(lasts).collect();
+    let deletions: Vec<&LiveOwner> = plan.deleted.iter().filter(lasts).collect();
+    let excepted: Vec<&LiveOwner> = to_prove.filter(|owner| !lasts(owner)).collect();
+    let Weight { held, live } = weigh(orphans, brake, runs_of(&missing)).await?;
+    if held {
+        return Ok(Left {
+            deleted: deletions.iter().map(|owner| owner.uid.clone()).collect(),
+            runs: 0,
+        });
+    }
+    let spent = store.orphans_cancelled_within(orphans.period).await?;
+    let share = share(&missing, &deletions, allowance(live) - spent);
+    for (owners, most) in [
+        (&excepted, runs_of(&excepted)),
+        (&share.missing, runs_of(&share.missing)),
+        (&share.deleted, share.runs),
+    ] {
+        let mut gone = Vec::new();
+        for owner in owners.iter().filter(|owner| !listed.contains(&owner.uid)) {
+            if witness.is_gone(owner).await? {
+                gone.push(*owner);
+            }
+        }
+        cancel(orphans, &gone, most).await?;
+    }
+    Ok(Left {
+        deleted: HashSet::new(),
+        runs: (runs_of(&deletions) - share.runs).max(0),
+    })
+}
+
+/// Takes note of objects without live runs that are gone, so that retention removes what is left of them. The proof is the
+/// same; there is nothing to cancel, so nothing to weigh.
+async fn idle_pass(orphans: &Orphans, witness: &mut Witness) -> Result<(), Error> {
+    let store = &orphans.store;
+    let owners = ours(orphans, Owners::Idle).await?;
+    if (orphans.sight)("").is_none() {
         return Ok(());
     }
+    let seen = |uid: &str| (orphans.sight)(uid).unwrap_or(true);
+    let plan = plan_idle(&owners, seen, orphans.period, MOST_IDLE);
+    if !plan.alive.is_empty() {
+        store.seen_alive(&plan.alive).await?;
+    }
+    if !plan.suspects.is_empty() {
+        store.suspect(&plan.suspects).await?;
+    }
+    if plan.missing.is_empty() {
+        return Ok(());
+    }
+    witness.check_server(&store.cluster().await?).await?;
     let mut gone = Vec::new();
-    for owner in plan.to_prove.iter().filter(|owner| !listed.contains(&owner.uid)) {
+    for owner in &plan.missing {
         if witness.is_gone(owner).await? {
             gone.push(owner);
         }
     }
-    cancel(orphans, &gone).await
+    // A run that began meanwhile is not cancelled here: this pass has weighed nothing.
+    cancel(orphans, &gone, 0).await
 }
 
-/// The owners of live runs that are ours to judge.
-async fn live_owners(orphans: &Orphans) -> Result<Vec<LiveOwner>, store::Error> {
+/// Which owners.
+#[derive(Clone, Copy)]
+enum Owners {
+    WithLiveRuns,
+    Idle,
+}
+
+/// The owners that are ours to judge, of all pages.
+async fn ours(orphans: &Orphans, which: Owners) -> Result<Vec<LiveOwner>, store::Error> {
     let mut owners: Vec<LiveOwner> = Vec::new();
     loop {
         let after = owners.last().map(|owner| owner.uid.clone());
-        let page = orphans.store.live_owners(after.as_deref(), PAGE).await?;
+        let page = match which {
+            Owners::WithLiveRuns => orphans.store.live_owners(after.as_deref(), PAGE).await?,
+            Owners::Idle => orphans.store.idle_owners(after.as_deref(), PAGE).await?,
+        };
         if page.is_empty() {
             break;
         }
@@ -225,8 +306,19 @@ async fn live_owners(orphans: &Orphans) -> Result<Vec<LiveOwner>, store::Error> 
     Ok(owners)
 }
 
-/// Whether the brake holds a pass that would cancel `runs`.
-async fn weigh(orphans: &Orphans, brake: &mut Brake, runs: i64) -> Result<bool, store::Error> {
+fn runs_of(owners: &[&LiveOwner]) -> i64 {
+    owners.iter().map(|owner| owner.uncancelled_runs).sum()
+}
+
+/// What the brake said.
+struct Weight {
+    held: bool,
+    /// Live runs of objects.
+    live: i64,
+}
+
+/// Whether the brake holds a pass that misses the objects of so many runs.
+async fn weigh(orphans: &Orphans, brake: &mut Brake, runs: i64) -> Result<Weight, store::Error> {
     let live = orphans.store.live_owned_runs().await?;
     let before = brake.held_since();
     let held = brake.holds(runs, live, orphans.store.now());
@@ -247,29 +339,44 @@ async fn weigh(orphans: &Orphans, brake: &mut Brake, runs: i64) -> Result<bool, 
         }
         (None, None) | (Some(_), Some(_)) => {}
     }
-    Ok(held)
+    Ok(Weight { held, live })
 }
 
-async fn cancel(orphans: &Orphans, gone: &[&LiveOwner]) -> Result<(), Error> {
+/// Says once that deletions wait, and once that they do not any more.
+fn say_waiting(before: i64, now: i64) {
+    if before == 0 && now > 0 {
+        tracing::warn!(
+            runs = now,
+            "objects of many live runs were deleted: their runs are cancelled over several periods, a tenth of all \
+             live ones in each. If that was not meant, stop the controllers now"
+        );
+    }
+    if before > 0 && now == 0 {
+        tracing::info!("no deleted object waits any more for its runs to be cancelled");
+    }
+}
+
+async fn cancel(orphans: &Orphans, gone: &[&LiveOwner], most: i64) -> Result<(), Error> {
     let uids: Vec<String> = gone.iter().map(|owner| owner.uid.clone()).collect();
     if uids.is_empty() {
         return Ok(());
     }
-    for cancelled in orphans.store.cancel_orphans(&uids, FRESH, &orphans.actor).await? {
+    let done = orphans.store.cancel_orphans(&uids, most, FRESH, &orphans.actor).await?;
+    for cancelled in done {
         let owner = gone.iter().find(|owner| owner.uid == cancelled.uid);
         let (kind, namespace, name) = owner.map_or(("", "", ""), |owner| {
             (owner.kind.as_str(), owner.namespace.as_str(), owner.name.as_str())
         });
-        tracing::info!(
-            uid = cancelled.uid,
-            kind,
-            namespace,
-            name,
-            runs = cancelled.runs,
-            "runs of a deleted object cancelled"
-        );
-        // Another replica was faster, and has told it.
+        // None: another replica was faster, and has told it, or they wait for their turn.
         if cancelled.runs > 0 {
+            tracing::info!(
+                uid = cancelled.uid,
+                kind,
+                namespace,
+                name,
+                runs = cancelled.runs,
+                "runs of a deleted object cancelled"
+            );
             orphans.counters.cancelled.fetch_add(1, Relaxed);
             (orphans.tell)(News::Cancelled {
                 kind: kind.to_owned(),

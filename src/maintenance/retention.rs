@@ -1,19 +1,23 @@
-//! Removes what is left of finished runs when their time has come. What that means is the store's.
+//! Removes what is left of finished runs when their time has come, and then what nothing refers to any more. What that
+//! means is the store's.
 
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::store::{Error, Store};
+use crate::store::{Error, Forgotten, Store};
 
 /// Between two sweeps.
 const PERIOD: Duration = Duration::from_secs(60);
 /// Runs of one statement: short transactions, so that nobody waits for them.
 const BATCH: i64 = 500;
 
+/// Rows that nothing refers to are in nobody's way: to look for them reads every run.
+const UNUSED_EVERY: u64 = 60;
+
 /// Sweeps until `shutdown`.
 pub async fn run(store: Store, shutdown: CancellationToken) {
-    loop {
+    for sweeps in 1_u64.. {
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(PERIOD) => {}
@@ -23,7 +27,37 @@ pub async fn run(store: Store, shutdown: CancellationToken) {
             Ok(runs) => tracing::info!(runs, "finished runs retired"),
             Err(error) => tracing::warn!(%error, "retiring finished runs failed; trying again"),
         }
+        if sweeps.is_multiple_of(UNUSED_EVERY) {
+            match forget(&store, &shutdown).await {
+                Ok(Forgotten {
+                    definitions: 0,
+                    owners: 0,
+                }) => {}
+                Ok(Forgotten { definitions, owners }) => {
+                    tracing::info!(
+                        definitions,
+                        owners,
+                        "definitions and objects that nothing refers to were forgotten"
+                    );
+                }
+                Err(error) => tracing::warn!(%error, "what nothing refers to was not forgotten; trying again later"),
+            }
+        }
     }
+}
+
+/// Batch after batch while there is something that nothing refers to.
+async fn forget(store: &Store, shutdown: &CancellationToken) -> Result<Forgotten, Error> {
+    let mut all = Forgotten::default();
+    while !shutdown.is_cancelled() {
+        let batch = store.forget_unused(BATCH).await?;
+        if batch == Forgotten::default() {
+            break;
+        }
+        all.definitions += batch.definitions;
+        all.owners += batch.owners;
+    }
+    Ok(all)
 }
 
 /// Batch after batch while there is something to retire; how many runs that were.

@@ -35,6 +35,12 @@ pub enum Refusal {
     /// Wrong user or password, or `pg_hba.conf` does not let us in.
     #[error("PostgreSQL refused the login: {0}. Check user and password of the database URL, and pg_hba.conf")]
     Credentials(String),
+    /// The server has no TLS, or its certificate is not what the URL asks for.
+    #[error(
+        "PostgreSQL's TLS certificate is not trusted: {0}. Let sslrootcert of the database URL name a file with the \
+         authority that signed it, and the URL name the host that it is for; or correct the server's certificate"
+    )]
+    Certificate(String),
     /// The database of the URL does not exist.
     #[error("PostgreSQL has no such database: {0}. Create it (CREATE DATABASE …), or correct the database URL")]
     NoSuchDatabase(String),
@@ -136,6 +142,8 @@ impl Error {
         let sqlx::Error::Database(said) = &error else {
             return match error {
                 sqlx::Error::Configuration(why) => Refusal::Url(why.to_string()).into(),
+                sqlx::Error::Tls(why) => Refusal::Certificate(why.to_string()).into(),
+                sqlx::Error::Io(why) if is_distrust(&why) => Refusal::Certificate(why.to_string()).into(),
                 error => Self::Unavailable(error.into()),
             };
         };
@@ -179,4 +187,21 @@ impl Error {
             _ => Self::Unavailable(error.into()),
         }
     }
+}
+
+/// Whether the server's certificate was refused. One that has expired is not among these: it is renewed on the server,
+/// and the URL is right.
+fn is_distrust(error: &std::io::Error) -> bool {
+    use rustls::{CertificateError, Error};
+
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<Error>());
+    matches!(
+        cause,
+        Some(Error::InvalidCertificate(
+            CertificateError::UnknownIssuer
+                | CertificateError::BadSignature
+                | CertificateError::NotValidForName
+                | CertificateError::NotValidForNameContext { .. }
+        ))
+    )
 }

@@ -1,8 +1,8 @@
-//! Figures for metrics.
+//! Figures for metrics, and whether the database answers.
 
 use std::time::Duration;
 
-use super::{Error, Store, row::column};
+use super::{Error, Refusal, Store, row::column};
 use crate::engine::Phase;
 
 /// How many runs are in a phase.
@@ -15,6 +15,17 @@ pub struct PhaseCount {
 }
 
 impl Store {
+    /// Whether the server answers, and may be written to.
+    pub async fn ping(&self) -> Result<(), Error> {
+        let rows = self
+            .fetch(|| sqlx::query("SELECT pg_is_in_recovery() AS standby"))
+            .await?;
+        if column(rows.first().ok_or(Error::NotFound)?, "standby")? {
+            return Err(Refusal::Standby("it is a standby in recovery".to_owned()).into());
+        }
+        Ok(())
+    }
+
     /// Live runs by phase. Terminal phases are not counted: they are counters of the process that saw the end.
     pub async fn phase_counts(&self) -> Result<Vec<PhaseCount>, Error> {
         let rows = self

@@ -11,7 +11,7 @@
 //! | `history` | journals, for people |
 //! | `orphans`, `findings` | objects that are gone; what workers found out about Connections |
 //! | `lease`, `claim`, `load`, `append` | a worker: its lease, its runs, and the one write path of a run |
-//! | `inbox`, `timers`, `recovery`, `retention` | sweeps |
+//! | `inbox`, `timers`, `recovery`, `retention`, `unused` | sweeps |
 //! | `listen`, `clock`, `gauges` | doorbell, database time, figures |
 //!
 //! The rules P1 to P11 of the run protocol bind every statement; the clause that keeps one names it.
@@ -43,6 +43,7 @@ mod row;
 mod signals;
 mod start;
 mod timers;
+mod unused;
 mod warning;
 
 use std::sync::{Arc, OnceLock};
@@ -65,6 +66,7 @@ pub use recovery::{Dead, Deaths, TakeOver};
 pub use retention::Retired;
 pub use signals::{ChangedSignal, SignalFacts, SignalOutcome};
 pub use start::{DeletionPolicy, Retention, Start, Submission, Submitted};
+pub use unused::Forgotten;
 
 /// The engine's PostgreSQL. Cheap to clone; clones share connections, clock and doorbell.
 #[derive(Clone)]

@@ -79,7 +79,12 @@ WITH gone AS MATERIALIZED (
   FROM gone
   JOIN everstep.runs AS r ON r.owner_uid = gone.uid AND r.finished_at IS NULL
   WHERE gone.deletion_policy <> 'Orphan'
+    AND NOT EXISTS (
+      SELECT 1 FROM everstep.inbox AS sent
+      WHERE sent.run_id = r.id AND sent.kind = 'Cancel' AND sent.dedup_key = 'orphan/' || gone.uid)
+  -- Oldest first, so that replicas that act at once choose the same ones.
   ORDER BY r.id
+  LIMIT $4
   ON CONFLICT DO NOTHING
   RETURNING i.source_uid
 ), counted AS (
@@ -94,6 +99,14 @@ WITH gone AS MATERIALIZED (
   WHERE runs > 0 OR uid IN (SELECT uid FROM marked)
 )
 SELECT uid, runs FROM counted ORDER BY uid";
+
+/// What the orphan passes of all replicas have cancelled lately. A gone object has few runs: retention takes them.
+const CANCELLED_LATELY: &str = "
+SELECT count(*) AS runs
+FROM everstep.owners AS o
+JOIN everstep.runs AS r ON r.owner_uid = o.uid
+JOIN everstep.inbox AS i ON i.run_id = r.id AND i.kind = 'Cancel' AND i.dedup_key = 'orphan/' || o.uid
+WHERE o.gone_at IS NOT NULL AND i.received_at > (SELECT everstep.now()) - make_interval(secs => $1)";
 
 /// An object with live runs, as the database knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,6 +159,14 @@ impl Store {
         rows.iter().map(owner).collect()
     }
 
+    /// How many runs were sent a cancel within `period` because their object was gone, by whichever process.
+    pub async fn orphans_cancelled_within(&self, period: Duration) -> Result<i64, Error> {
+        let rows = self
+            .fetch(|| sqlx::query(CANCELLED_LATELY).bind(seconds(period)))
+            .await?;
+        column(rows.first().ok_or(Error::NotFound)?, "runs")
+    }
+
     /// How many live runs are owned by objects: what the brake weighs against.
     pub async fn live_owned_runs(&self) -> Result<i64, Error> {
         let count = "SELECT count(*) AS runs FROM everstep.runs WHERE finished_at IS NULL AND owner_uid IS NOT NULL";
@@ -164,12 +185,24 @@ impl Store {
         self.execute(|| sqlx::query(SEEN_ALIVE).bind(uids)).await.map(drop)
     }
 
-    /// Takes note that these objects are gone and sends a cancel to each live run of theirs, unless their
-    /// `deletionPolicy` is `Orphan`; if they are still suspects and the suspicion was confirmed within `fresh` by the
-    /// database's clock, in the same epoch. One audit row an object; the same again changes nothing.
-    pub async fn cancel_orphans(&self, uids: &[String], fresh: Duration, actor: &str) -> Result<Vec<Cancelled>, Error> {
+    /// Takes note that these objects are gone and sends a cancel to each live run of theirs, to `most` of them at most,
+    /// unless their `deletionPolicy` is `Orphan`; if they are still suspects and the suspicion was confirmed within
+    /// `fresh` by the database's clock, in the same epoch. One audit row an object; the same again changes nothing.
+    pub async fn cancel_orphans(
+        &self,
+        uids: &[String],
+        most: i64,
+        fresh: Duration,
+        actor: &str,
+    ) -> Result<Vec<Cancelled>, Error> {
         let rows = self
-            .fetch(|| sqlx::query(CANCEL).bind(uids).bind(seconds(fresh)).bind(actor))
+            .fetch(|| {
+                sqlx::query(CANCEL)
+                    .bind(uids)
+                    .bind(seconds(fresh))
+                    .bind(actor)
+                    .bind(most)
+            })
             .await?;
         if !rows.is_empty() {
             self.ring(Bell::Mail);

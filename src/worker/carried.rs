@@ -324,6 +324,10 @@ impl Carried {
             taken: taken.clone(),
             leaving,
         });
+        let mut undelivered: Vec<i64> = engine::rejected(events).into_iter().map(|(id, _)| id).collect();
+        if leaving == Some(Leaving::Finished) {
+            undelivered.extend(engine::unconsumed(&self.run));
+        }
         Some(Append {
             run: self.run.origin().run,
             seq: self.seq + 1,
@@ -331,8 +335,8 @@ impl Carried {
             nonce,
             events: serde_json::to_string(events).expect("events are JSON: string keys, no failing serializer"),
             taken,
-            consumed: Vec::new(),
-            undelivered: Vec::new(),
+            consumed: engine::consumed(events),
+            undelivered,
             then,
         })
     }

@@ -89,6 +89,11 @@ fn check(rules: &Rules, host: &str, address: IpAddr) -> Result<(), StepError> {
             format!("{host} is a local name; the egress policy's allowAddresses must list its address to allow it");
         return Err(StepError::new(ErrorKind::Refused, "HostBlocked", message));
     }
+    let blocked = |address| rules.blocks_address(address);
+    if blocked(address) || addresses::embedded(address).is_some_and(blocked) {
+        let message = format!("{host} is at {address}, which is in the egress policy's blockAddresses");
+        return Err(StepError::new(ErrorKind::Refused, "AddressBlocked", message));
+    }
     match addresses::special_purpose(address) {
         Some(block) => {
             let message = format!(
@@ -159,6 +164,29 @@ mod tests {
         assert_eq!(code(&rules, "localhost", "10.0.0.1"), "HostBlocked");
         assert_eq!(code(&rules, "x.example.com", "10.0.0.1"), "AddressBlocked");
         assert_eq!(code(&rules, "x.example.com", "169.254.169.254"), "AddressBlocked");
+    }
+
+    #[test]
+    fn ranges_that_the_policy_blocks_are_blocked_in_every_spelling_and_allowed_ones_win() {
+        let policy = "allow: []\nallowAddresses: [9.9.9.9/32]\nblockAddresses: [9.0.0.0/8, '2a00:1::/32']";
+        let rules = Rules::parse(policy).unwrap();
+        for address in [
+            "9.1.2.3",
+            "9.255.255.255",
+            "::ffff:9.1.2.3",
+            "64:ff9b::9.1.2.3",
+            "::9.1.2.3",
+            "2a00:1::7",
+        ] {
+            assert_eq!(code(&rules, "api.example.com", address), "AddressBlocked", "{address}");
+        }
+        for address in ["9.9.9.9", "::ffff:9.9.9.9", "8.8.8.8", "64:ff9b::8.8.8.8", "2a00:2::7"] {
+            assert_eq!(code(&rules, "api.example.com", address), "", "{address}");
+        }
+        // Nothing is opened by it.
+        assert_eq!(code(&rules, "api.example.com", "10.0.0.1"), "AddressBlocked");
+        let error = check(&rules, "api.example.com", "9.1.2.3".parse().unwrap()).unwrap_err();
+        assert!(error.message.contains("blockAddresses"), "{}", error.message);
     }
 
     #[tokio::test]

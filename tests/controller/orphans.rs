@@ -40,6 +40,27 @@ async fn run_of_an_object_deleted_while_the_controller_was_down_is_cancelled_aft
 }
 
 #[tokio::test]
+async fn finished_object_that_was_deleted_is_found_gone_and_nothing_else_is() {
+    let fixture = Fixture::new("idle").await;
+    let _controller = fixture.controller();
+    fixture.apply(HELLO).await;
+    fixture.apply(&HELLO.replace("name: hello", "name: other")).await;
+    for name in ["hello", "other"] {
+        fixture.condition(name, "Accepted").await;
+    }
+    fixture.finish_all("Succeeded").await;
+    for name in ["hello", "other"] {
+        fixture.condition(name, "Finished").await;
+    }
+    fixture.delete("hello").await;
+    let gone = "SELECT count(*) FROM everstep.owners WHERE gone_at IS NOT NULL";
+    eventually("on record", || async { fixture.count(gone).await == 1 }).await;
+    let name = "SELECT name FROM everstep.owners WHERE gone_at IS NOT NULL";
+    assert_eq!(fixture.text(name).await, "hello");
+    assert_eq!(fixture.count(CANCELS).await, 0);
+}
+
+#[tokio::test]
 async fn brake_holds_when_the_objects_of_500_live_runs_vanish_at_once() {
     let fixture = Fixture::new("brake").await;
     fixture
@@ -120,6 +141,67 @@ async fn brake_releases_what_came_back_and_cancels_the_rest_when_it_has_held_lon
     };
     assert_eq!((first.as_str(), second.as_str()), ("uid-3", "uid-4"));
     assert_eq!(counters.returned.load(Relaxed), 48);
+    shutdown.cancel();
+    passes.await.unwrap();
+}
+
+/// I-11, with passes half a second apart; and whoever deletes many objects is obeyed in the end, without a human.
+#[tokio::test]
+async fn many_deletions_one_by_one_are_cancelled_by_the_allowance_of_each_period() {
+    const RUNS: usize = 60;
+    let fixture = Fixture::new("trickle").await;
+    fixture
+        .store
+        .adopt_cluster(&fixture.cluster().await, "default")
+        .await
+        .unwrap();
+    start(&fixture, RUNS).await;
+    let mut orphans = orphans_of(&fixture);
+    let (deletions, deleted) = mpsc::channel(RUNS);
+    orphans.deleted = deleted;
+    orphans.period = Duration::from_secs(2);
+    orphans.counters = Arc::default();
+    let counters = orphans.counters.clone();
+    let shutdown = CancellationToken::new();
+    let passes = tokio::spawn(orphans::run(orphans, shutdown.clone()));
+    for portion in 0..RUNS / 10 {
+        (0..10).for_each(|n| deletions.try_send(format!("uid-{}", 10 * portion + n)).unwrap());
+        let passes = portion as u64 + 1;
+        eventually("a pass", || async { counters.passes.load(Relaxed) >= passes }).await;
+    }
+    eventually("cancelled", || async { fixture.count(CANCELS).await == RUNS as i64 }).await;
+    assert!(!counters.brake.load(Relaxed));
+    let most = "SELECT max(n) FROM (SELECT count(*) OVER (ORDER BY received_at
+        RANGE BETWEEN CURRENT ROW AND interval '1900 ms' FOLLOWING) AS n FROM everstep.inbox) AS w";
+    assert_eq!(fixture.count(most).await, 20);
+    shutdown.cancel();
+    passes.await.unwrap();
+}
+
+/// What one controller has proven, the next one need not see again.
+#[tokio::test]
+async fn deletions_that_wait_for_their_period_survive_the_controller() {
+    let fixture = Fixture::new("waits").await;
+    fixture
+        .store
+        .adopt_cluster(&fixture.cluster().await, "default")
+        .await
+        .unwrap();
+    start(&fixture, 50).await;
+    let mut first = orphans_of(&fixture);
+    let (deletions, deleted) = mpsc::channel(50);
+    (0..50).for_each(|n| deletions.try_send(format!("uid-{n}")).unwrap());
+    first.deleted = deleted;
+    first.period = Duration::from_secs(3600);
+    let shutdown = CancellationToken::new();
+    let passes = tokio::spawn(orphans::run(first, shutdown.clone()));
+    eventually("a share", || async { fixture.count(CANCELS).await == 20 }).await;
+    shutdown.cancel();
+    passes.await.unwrap();
+
+    // A Delete event that only the first one has seen would be 30 missing objects here, and the brake would hold.
+    let (shutdown, passes) = self::passes(&fixture);
+    eventually("the rest", || async { fixture.count(CANCELS).await == 50 }).await;
     shutdown.cancel();
     passes.await.unwrap();
 }

@@ -85,8 +85,13 @@ const SPECS: &[(&str, &str, &str)] = &[
     ),
     (
         "wait",
-        "steps: [{name: a, waitForSignal: {signal: s}}]",
-        "spec.steps[0].waitForSignal: not supported yet",
+        "steps: [{name: a, waitForSignal: {signal: s, onTimeout: Continue}}]",
+        "spec.steps[0].waitForSignal.onTimeout: `Continue` needs a `timeout`",
+    ),
+    (
+        "undo-waits",
+        "steps: [{name: a, set: {}, compensate: {sleep: {for: 1s}}}]",
+        "spec.steps[0].compensate.sleep: not supported yet",
     ),
     (
         "parallel",
@@ -114,29 +119,9 @@ const SPECS: &[(&str, &str, &str)] = &[
         "spec.steps[0].call: not supported yet",
     ),
     (
-        "compensate",
-        "steps: [{name: a, set: {}, compensate: {set: {}}}]",
-        "spec.steps[0].compensate: not supported yet",
-    ),
-    (
         "blocks",
         "{steps: [{name: a, set: {}}], blocks: {b: {steps: [{name: b, set: {}}]}}}",
         "spec.blocks: not supported yet",
-    ),
-    (
-        "on-failure",
-        "{steps: [{name: a, set: {}}], onFailure: Pause}",
-        "spec.onFailure: not supported yet",
-    ),
-    (
-        "suspend",
-        "{steps: [{name: a, set: {}}], suspend: true}",
-        "spec.suspend: not supported yet",
-    ),
-    (
-        "not-suspended",
-        "{steps: [{name: a, set: {}}], suspend: false}",
-        "spec.suspend: not supported yet",
     ),
     (
         "key",

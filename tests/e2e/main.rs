@@ -5,11 +5,13 @@
 mod change;
 mod connections;
 mod counts;
+mod databases;
 mod deletion;
 mod dev;
 mod invalid;
 mod outcomes;
 mod process;
+mod readiness;
 mod refusals;
 mod runs;
 mod secrets;

@@ -3,6 +3,7 @@
 
 mod bombs;
 mod conformance;
+mod differential;
 mod random;
 mod references;
 mod semantics;

@@ -48,7 +48,7 @@ fn random_programs_neither_panic_nor_exceed_their_budget() {
     assert!(compiled > count / 2 && succeeded > count / 20 && exhausted > count / 10_000);
 }
 
-fn setting((name, default): (&str, u64)) -> u64 {
+pub(super) fn setting((name, default): (&str, u64)) -> u64 {
     std::env::var(name)
         .ok()
         .map_or(default, |text| text.parse().expect("a number"))
@@ -63,10 +63,10 @@ fn data() -> Json {
 }
 
 /// A small generator of numbers (splitmix64).
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn below(&mut self, bound: usize) -> usize {
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -74,7 +74,7 @@ impl Random {
         ((z ^ (z >> 31)) % bound as u64) as usize
     }
 
-    fn pick<'t>(&mut self, from: &[&'t str]) -> &'t str {
+    pub(super) fn pick<'t>(&mut self, from: &[&'t str]) -> &'t str {
         from[self.below(from.len())]
     }
 }
@@ -144,7 +144,7 @@ const SHAPES: [&str; 62] = [
     "input.l.map(x, input.long)",
     "timestamp(input.at) + duration(#)",
 ];
-const LEAVES: [&str; 36] = [
+const LEAVES: [&str; 37] = [
     "0",
     "1",
     "-1",
@@ -181,6 +181,7 @@ const LEAVES: [&str; 36] = [
     "input.for",
     "int",
     "'+02:00'",
+    "'Europe/Berlin'",
 ];
 
 fn expression(random: &mut Random, depth: usize, out: &mut String) {

@@ -334,8 +334,16 @@ async fn the_role_that_was_set_is_the_caller_and_without_one_the_login() {
 async fn the_functions_work_through_a_pooler_in_transaction_mode() {
     let shop = shop().await;
     let server = postgres::server().await;
-    let pooler =
-        tokio::task::spawn_blocking(move || PgBouncer::start(server, "pool_size=1", &["pool_mode = transaction", "ignore_startup_parameters = extra_float_digits"]));
+    let pooler = tokio::task::spawn_blocking(move || {
+        PgBouncer::start(
+            server,
+            "pool_size=1",
+            &[
+                "pool_mode = transaction",
+                "ignore_startup_parameters = extra_float_digits",
+            ],
+        )
+    });
     let url = pooler.await.unwrap();
     let mut session = PgConnection::connect(&url.before(&shop.url)).await.unwrap();
     let mut other = PgConnection::connect(&url.before(&shop.url)).await.unwrap();
@@ -650,4 +658,41 @@ async fn views_show_runs_history_and_steps_of_granted_namespaces() {
     );
     let expected = ["a Do Succeeded 1", "a Undo Open 1", "b Do Skipped", "c Do Open 2"];
     assert_eq!(all(&mut shop.app, &steps).await, expected);
+}
+
+/// Every example of the page for users works as it stands there, in the role that the page names.
+#[tokio::test]
+async fn the_examples_of_the_documentation_work() {
+    let mut shop = shop().await;
+    shop.rig
+        .run("CREATE TABLE public.orders (id text PRIMARY KEY, amount_cents bigint)")
+        .await;
+    shop.rig
+        .run(&format!("GRANT INSERT ON public.orders TO {}", shop.role))
+        .await;
+    let page = include_str!("../../docs/sql.md");
+    let examples: Vec<&str> = page
+        .split("```sql\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    assert_eq!(examples.len(), 3);
+    for example in examples {
+        // Grants are the administrator's; the role of the page is another one on a server that tests share.
+        let example = example.replace("orders_app", &shop.role);
+        if example.contains("grant_namespace") {
+            run(&mut shop.rig.sql, &example).await;
+            run(
+                &mut shop.rig.sql,
+                &format!("SELECT everstep.grant_namespace('{}', 'shop')", shop.role),
+            )
+            .await;
+        } else {
+            run(&mut shop.app, &example).await;
+        }
+    }
+    assert_eq!(shop.rig.count("starts WHERE start_key = 'key/o-1042'").await, 1);
+    for code in ["22004", "22023", "54000", "42501", "P0002", "55000", "42704"] {
+        assert!(page.contains(&format!("| `{code}` |")), "{code}");
+    }
 }

@@ -89,6 +89,48 @@ async fn many_processes_migrate_at_once_and_one_does_it() {
     assert_eq!(applied, 2);
 }
 
+/// What was applied somewhere does not change any more: the database would be refused.
+#[tokio::test]
+async fn migrations_that_were_released_stay_as_they_are() {
+    let mut rig = rig().await;
+    let checksum = "SELECT left(checksum, 16) FROM everstep.migrations WHERE version = 1";
+    assert_eq!(rig.one::<String>(checksum).await, "052a08b6f3cd88ce");
+}
+
+/// I-37: what the release before this one sends, to a schema that was migrated under it.
+#[tokio::test]
+async fn the_release_before_goes_on_while_the_schema_is_migrated() {
+    let url = postgres::empty_database().await;
+    let mut sql = PgConnection::connect(&url).await.unwrap();
+    let first = include_str!("../../migrations/0001_create_schema.sql");
+    let history = format!(
+        "CREATE TABLE everstep.migrations (version integer PRIMARY KEY, name text NOT NULL, checksum text NOT NULL,
+           applied_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp());
+         INSERT INTO everstep.migrations (version, name, checksum) VALUES (1, '0001_create_schema', '{}')",
+        blake3::hash(first.as_bytes()).to_hex()
+    );
+    let rows = "INSERT INTO everstep.inbox (run_id, kind, dedup_key, source_uid, source_name, payload, by)
+                SELECT everstep.uuidv7(), 'Cancel', 'orphan/' || n, 'uid', 'name', json_build_object('reason', 'gone'), 'c'
+                FROM generate_series(1, 100) AS n ON CONFLICT DO NOTHING";
+    for statement in ["CREATE SCHEMA everstep", first, &history, rows] {
+        sqlx::raw_sql(AssertSqlSafe(statement.to_owned()))
+            .execute(&mut sql)
+            .await
+            .unwrap();
+    }
+    let store = Store::connect(&options(&url)).await.unwrap();
+    let applied = store.migrate(Migrations::Auto).await.unwrap().applied;
+    assert_eq!(applied, ["0002_add_signals_and_sql_surface"]);
+    let taken = "UPDATE everstep.inbox SET taken_seq = 1, consumed_seq = 1, outcome = 'Consumed' WHERE outcome IS NULL";
+    for (statement, count) in [(rows, 100), (taken, 200)] {
+        let done = sqlx::raw_sql(AssertSqlSafe(statement.to_owned()))
+            .execute(&mut sql)
+            .await
+            .unwrap();
+        assert_eq!(done.rows_affected(), count, "{statement}");
+    }
+}
+
 #[tokio::test]
 async fn verify_changes_nothing_and_says_what_is_missing() {
     let url = postgres::empty_database().await;

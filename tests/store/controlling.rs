@@ -8,6 +8,7 @@ use everstep::store::{DeletionPolicy, FactsOf, Finding};
 use crate::rig::{Rig, edited, finish, park, private, rig, step, wish};
 
 const FRESH: Duration = Duration::from_secs(60);
+const MOST: i64 = 100;
 
 fn of(uid: &str) -> FactsOf {
     FactsOf {
@@ -217,7 +218,7 @@ async fn an_orphans_runs_are_cancelled_once_with_one_audit_row() {
     let uids = ["a".to_owned()];
     assert!(
         rig.store
-            .cancel_orphans(&uids, FRESH, "controller")
+            .cancel_orphans(&uids, MOST, FRESH, "controller")
             .await
             .unwrap()
             .is_empty(),
@@ -228,11 +229,19 @@ async fn an_orphans_runs_are_cancelled_once_with_one_audit_row() {
     assert_eq!((&*owner.uid, owner.live_runs, owner.uncancelled_runs), ("a", 1, 1));
     assert!(owner.suspected_at.is_some() && owner.gone_at.is_none());
     assert_eq!(
-        rig.store.cancel_orphans(&uids, FRESH, "controller").await.unwrap()[0].runs,
+        rig.store
+            .cancel_orphans(&uids, MOST, FRESH, "controller")
+            .await
+            .unwrap()[0]
+            .runs,
         1
     );
     assert_eq!(
-        rig.store.cancel_orphans(&uids, FRESH, "controller").await.unwrap()[0].runs,
+        rig.store
+            .cancel_orphans(&uids, MOST, FRESH, "controller")
+            .await
+            .unwrap()[0]
+            .runs,
         0
     );
     assert_eq!(
@@ -248,6 +257,48 @@ async fn an_orphans_runs_are_cancelled_once_with_one_audit_row() {
     assert_eq!(loaded.mail.len(), 1);
 }
 
+/// I-11: the bound is the statement's.
+#[tokio::test]
+async fn runs_beyond_the_bound_wait_for_another_call_and_replicas_at_once_choose_the_same() {
+    let mut rig = rig().await;
+    let uids: Vec<String> = (0..9).map(|n| format!("u{n}")).collect();
+    for uid in &uids {
+        rig.start(uid).await;
+    }
+    rig.store.suspect(&uids).await.unwrap();
+    let sent = |answers: Vec<everstep::store::Cancelled>| answers.iter().map(|one| one.runs).sum::<i64>();
+    let (one, other) = tokio::join!(
+        rig.store.cancel_orphans(&uids, 4, FRESH, "one"),
+        rig.store.cancel_orphans(&uids, 4, FRESH, "other")
+    );
+    assert!(sent(one.unwrap()) + sent(other.unwrap()) >= 4);
+    let after = rig.count("inbox").await;
+    assert!([4, 8].contains(&after), "{after}: together, or one after the other");
+    let within = async |seconds| {
+        let period = Duration::from_secs(seconds);
+        rig.store.orphans_cancelled_within(period).await.unwrap()
+    };
+    assert_eq!(within(60).await, after);
+    assert_eq!(
+        sent(rig.store.cancel_orphans(&uids, 100, FRESH, "one").await.unwrap()),
+        9 - after
+    );
+    assert_eq!(within(60).await, 9);
+    let gone = rig.store.live_owners(None, 10).await.unwrap();
+    assert!(
+        gone.iter()
+            .all(|owner| owner.gone_at.is_some() && owner.uncancelled_runs == 0)
+    );
+    rig.later("61 seconds").await;
+    assert_eq!(
+        rig.store
+            .orphans_cancelled_within(Duration::from_secs(60))
+            .await
+            .unwrap(),
+        0
+    );
+}
+
 /// I-10: the statement reads its suspicion again.
 #[tokio::test]
 async fn a_suspicion_that_is_old_refuted_or_of_another_epoch_cancels_nothing() {
@@ -257,19 +308,31 @@ async fn a_suspicion_that_is_old_refuted_or_of_another_epoch_cancels_nothing() {
     rig.store.suspect(&uids).await.unwrap();
     rig.run("UPDATE everstep.cluster SET epoch = 2").await;
     assert!(
-        rig.store.cancel_orphans(&uids, FRESH, "c").await.unwrap().is_empty(),
+        rig.store
+            .cancel_orphans(&uids, MOST, FRESH, "c")
+            .await
+            .unwrap()
+            .is_empty(),
         "another epoch"
     );
     rig.store.suspect(&uids).await.unwrap();
     rig.store.seen_alive(&uids).await.unwrap();
     assert!(
-        rig.store.cancel_orphans(&uids, FRESH, "c").await.unwrap().is_empty(),
+        rig.store
+            .cancel_orphans(&uids, MOST, FRESH, "c")
+            .await
+            .unwrap()
+            .is_empty(),
         "refuted"
     );
     rig.store.suspect(&uids).await.unwrap();
     rig.later("61 seconds").await;
     assert!(
-        rig.store.cancel_orphans(&uids, FRESH, "c").await.unwrap().is_empty(),
+        rig.store
+            .cancel_orphans(&uids, MOST, FRESH, "c")
+            .await
+            .unwrap()
+            .is_empty(),
         "old"
     );
     assert_eq!(rig.count("inbox").await, 0);
@@ -299,7 +362,10 @@ async fn runs_of_an_object_that_says_orphan_go_on() {
     .await;
     let uids = ["a".to_owned()];
     rig.store.suspect(&uids).await.unwrap();
-    assert_eq!(rig.store.cancel_orphans(&uids, FRESH, "c").await.unwrap()[0].runs, 0);
+    assert_eq!(
+        rig.store.cancel_orphans(&uids, MOST, FRESH, "c").await.unwrap()[0].runs,
+        0
+    );
     assert_eq!(
         (
             rig.count("inbox").await,

@@ -15,5 +15,10 @@ mod pooled;
 mod postgres;
 mod retrying;
 mod rig;
+mod signalling;
 mod sweeping;
+mod tls;
+#[path = "../support/tls_postgres.rs"]
+#[allow(dead_code, reason = "shared by test binaries that each use a part")]
+mod tls_postgres;
 mod working;

@@ -7,7 +7,7 @@ use everstep::store::{Append, Bell, PhaseCount, Retired};
 use sqlx::{Connection, PgConnection};
 use tokio::time::timeout;
 
-use crate::rig::{finish, park, rig, step, wish};
+use crate::rig::{Rig, edited, finish, park, rig, step, wish};
 
 #[tokio::test]
 async fn mail_of_a_parked_run_wakes_it_once() {
@@ -238,4 +238,115 @@ async fn figures_tell_live_phases_and_the_oldest_wait() {
     let worker = rig.worker().await;
     rig.store.claim(worker, 1, None).await.unwrap();
     assert_eq!(rig.store.ready_oldest().await.unwrap(), Duration::ZERO);
+}
+
+#[tokio::test]
+async fn definitions_and_owners_go_when_nothing_refers_to_them_and_no_sooner() {
+    let mut rig = rig().await;
+    let first = rig.start("a").await;
+    rig.store.append(&[finish(first, 1)]).await.unwrap();
+    let second = rig.submit(edited("a", 2)).await.run.unwrap();
+    let forget = async |rig: &Rig| {
+        let done = rig.store.forget_unused(10).await.unwrap();
+        (done.definitions, done.owners)
+    };
+    rig.later("2 hours").await;
+    assert_eq!(
+        forget(&rig).await,
+        (0, 0),
+        "a run has the first revision, the object the second"
+    );
+    rig.run(&format!("DELETE FROM everstep.runs WHERE id = '{first}'"))
+        .await;
+    assert_eq!(forget(&rig).await, (1, 0));
+    assert_eq!(
+        rig.one::<String>("SELECT revision FROM everstep.definitions").await,
+        "r2"
+    );
+
+    rig.store.append(&[finish(second, 1)]).await.unwrap();
+    rig.run("UPDATE everstep.owners SET gone_at = everstep.now() - interval '2 hours'")
+        .await;
+    assert_eq!(forget(&rig).await, (0, 0), "it has a run");
+    rig.run("DELETE FROM everstep.runs").await;
+    assert_eq!(forget(&rig).await, (0, 0), "it has a tombstone");
+    rig.run("DELETE FROM everstep.starts; UPDATE everstep.owners SET gone_at = NULL")
+        .await;
+    assert_eq!(forget(&rig).await, (0, 0), "it is not gone");
+    rig.run("UPDATE everstep.owners SET gone_at = everstep.now()").await;
+    assert_eq!(forget(&rig).await, (0, 0), "only just gone");
+    rig.later("4 hours").await;
+    assert_eq!(forget(&rig).await, (0, 1));
+    assert_eq!(forget(&rig).await, (1, 0), "its definition follows");
+    assert_eq!((rig.count("owners").await, rig.count("definitions").await), (0, 0));
+    assert_eq!(rig.count("audit WHERE operation = 'forgotten'").await, 3);
+    assert_eq!(forget(&rig).await, (0, 0));
+}
+
+#[tokio::test]
+async fn what_an_object_left_within_the_hour_stays() {
+    let mut rig = rig().await;
+    let first = rig.start("a").await;
+    rig.store.append(&[finish(first, 1)]).await.unwrap();
+    rig.submit(edited("a", 2)).await;
+    rig.run(&format!("DELETE FROM everstep.runs WHERE id = '{first}'"))
+        .await;
+    assert_eq!(rig.store.forget_unused(10).await.unwrap().definitions, 0);
+    rig.later("61 minutes").await;
+    assert_eq!(rig.store.forget_unused(10).await.unwrap().definitions, 1);
+}
+
+/// A submit that has seen the definition there, and has not referred to it yet, when retention comes.
+#[tokio::test]
+async fn definition_that_a_submit_is_about_to_use_is_not_forgotten() {
+    let mut rig = rig().await;
+    let first = rig.start("a").await;
+    rig.store.append(&[finish(first, 1)]).await.unwrap();
+    rig.submit(edited("a", 2)).await;
+    rig.run(&format!("DELETE FROM everstep.runs WHERE id = '{first}'"))
+        .await;
+    rig.later("2 hours").await;
+
+    // As submit does: owners first, then definitions, runs last.
+    let mut submit = sqlx::PgConnection::connect(&rig.url).await.unwrap();
+    let mut run = async |sql: &str| {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned()))
+            .execute(&mut submit)
+            .await
+            .unwrap()
+    };
+    run("BEGIN; INSERT INTO everstep.owners AS o SELECT * FROM everstep.owners
+         ON CONFLICT (uid) DO UPDATE SET uid = o.uid WHERE false")
+    .await;
+    let forgetting = tokio::spawn({
+        let store = rig.store.clone();
+        async move { store.forget_unused(10).await }
+    });
+    rig.waiting("wait_event_type = 'Lock'").await;
+    run("UPDATE everstep.owners SET definition_id = (SELECT id FROM everstep.definitions WHERE revision = 'r1')").await;
+    run("COMMIT").await;
+    let forgotten = forgetting.await.unwrap();
+    // Or it gave way after half a second, when this machine is busy.
+    assert!(forgotten.is_err() || forgotten.unwrap().definitions == 0);
+    assert_eq!(rig.count("definitions WHERE revision = 'r1'").await, 1);
+    // And r2, which nobody has any more but its run, stays with that.
+    assert_eq!(rig.store.forget_unused(10).await.unwrap().definitions, 0);
+}
+
+/// A start that does not write to `owners`: it holds the definition's row instead.
+#[tokio::test]
+async fn definition_that_somebody_holds_is_left_alone() {
+    let mut rig = rig().await;
+    let first = rig.start("a").await;
+    rig.store.append(&[finish(first, 1)]).await.unwrap();
+    rig.submit(edited("a", 2)).await;
+    rig.run(&format!("DELETE FROM everstep.runs WHERE id = '{first}'"))
+        .await;
+    rig.later("2 hours").await;
+    let mut holder = sqlx::PgConnection::connect(&rig.url).await.unwrap();
+    let hold = "BEGIN; SELECT id FROM everstep.definitions WHERE revision = 'r1' FOR KEY SHARE";
+    sqlx::raw_sql(hold).execute(&mut holder).await.unwrap();
+    assert_eq!(rig.store.forget_unused(10).await.unwrap().definitions, 0);
+    sqlx::raw_sql("COMMIT").execute(&mut holder).await.unwrap();
+    assert_eq!(rig.store.forget_unused(10).await.unwrap().definitions, 1);
 }

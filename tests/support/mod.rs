@@ -11,3 +11,4 @@ pub(crate) mod pgproxy;
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod system;
+pub(crate) mod tls_postgres;

@@ -55,6 +55,8 @@ pub(crate) struct System {
     /// What [`sql`](Self::sql) connects to.
     pub(crate) direct_url: String,
     pub(crate) kubeconfig: PathBuf,
+    /// Further variables of the processes that are started.
+    pub(crate) environment: Vec<(&'static str, String)>,
     client: kube::Client,
     kubectl: PathBuf,
     policy: Mutex<Vec<Value>>,
@@ -77,6 +79,7 @@ impl System {
             direct_url: database_url.clone(),
             database_url,
             kubeconfig: plane.kubeconfig(),
+            environment: Vec::new(),
             client: plane.client().await.unwrap(),
             kubectl: plane.programs().join("kubectl"),
             policy: Mutex::default(),
@@ -130,10 +133,11 @@ impl System {
         for (flag, value) in flags {
             words.extend([*flag, *value]);
         }
-        let environment = [
+        let mut environment = vec![
             ("EVERSTEP_DATABASE_URL", self.database_url.as_str()),
             ("KUBECONFIG", self.kubeconfig.to_str().unwrap()),
         ];
+        environment.extend(self.environment.iter().map(|(name, value)| (*name, value.as_str())));
         Process::spawn(&words, &environment)
     }
 

@@ -6,6 +6,7 @@ mod faults;
 mod life;
 mod protocol;
 mod rig;
+mod signals;
 #[path = "../support/mod.rs"]
 mod support;
 mod target;

@@ -31,7 +31,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// `/ok…` is answered with 200, `/fail/N` with 503 to its first N requests and then with 200, `/hold…` not before
+    /// `/ok…` is answered with 200, `/fail/N…` with 503 to its first N requests and then with 200, `/hold…` not before
     /// [`release`](Self::release).
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -60,6 +60,11 @@ impl Target {
     /// Requests to this path so far, with the key of each.
     pub(crate) fn seen(&self, path: &str) -> Vec<String> {
         of(&self.state.seen, path)
+    }
+
+    /// The paths of all requests so far.
+    pub(crate) fn all(&self) -> Vec<String> {
+        self.state.seen.lock().unwrap().iter().map(|seen| seen.path.clone()).collect()
     }
 
     /// Requests to this path whose client closed the connection while it waited.
@@ -125,7 +130,7 @@ async fn serve(mut stream: TcpStream, state: Arc<State>, mut released: watch::Re
     }
     let failures: usize = path
         .strip_prefix("/fail/")
-        .and_then(|count| count.parse().ok())
+        .and_then(|rest| rest.split('/').next()?.parse().ok())
         .unwrap_or(0);
     let status = if earlier < failures {
         "503 Service Unavailable"

@@ -138,7 +138,10 @@ mod tests {
     use crate::engine;
 
     fn reasons(before: &WorkflowStatus, after: &WorkflowStatus) -> Vec<&'static str> {
-        transitions(before.into(), after.into()).into_iter().map(|told| told.reason).collect()
+        transitions(before.into(), after.into())
+            .into_iter()
+            .map(|told| told.reason)
+            .collect()
     }
 
     #[test]

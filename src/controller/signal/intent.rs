@@ -30,7 +30,10 @@ pub(crate) struct Intent {
 /// All violations at once, with paths that begin with `spec`.
 pub(crate) fn of(uid: &str, key: &Key, generation: i64, spec: &Value) -> Result<Intent, Vec<Violation>> {
     let Some(spec) = spec.as_object() else {
-        return Err(vec![violation("spec", "must be an object; write `target` and `signal`")]);
+        return Err(vec![violation(
+            "spec",
+            "must be an object; write `target` and `signal`",
+        )]);
     };
     let mut violations = Vec::new();
     let target = target(spec, &mut violations);
@@ -74,11 +77,17 @@ fn target(spec: &Map<String, Value>, violations: &mut Vec<Violation>) -> Option<
         (Some(workflow), None, Some(key)) => Some(Target::Key { workflow, key }),
         (None, Some(run), None) => Some(Target::WorkflowRun(run)),
         (None, Some(_), Some(_)) => {
-            violations.push(violation("spec.target.key", "needs the `workflow` that the run was started of"));
+            violations.push(violation(
+                "spec.target.key",
+                "needs the `workflow` that the run was started of",
+            ));
             None
         }
         (Some(_), Some(_), _) | (None, None, _) => {
-            violations.push(violation("spec.target", "must have exactly one of `workflow` and `run`"));
+            violations.push(violation(
+                "spec.target",
+                "must have exactly one of `workflow` and `run`",
+            ));
             None
         }
     }
@@ -134,14 +143,21 @@ mod tests {
     }
 
     fn paths(spec: &Value) -> Vec<String> {
-        read(spec).unwrap_err().into_iter().map(|violation| violation.path).collect()
+        read(spec)
+            .unwrap_err()
+            .into_iter()
+            .map(|violation| violation.path)
+            .collect()
     }
 
     #[test]
     fn absent_fields_have_their_defaults() {
         let intent = read(&json!({"target": {"workflow": "order"}, "signal": "approve"})).unwrap();
         assert_eq!(intent.wish.target, Target::Workflow("order".to_owned()));
-        assert_eq!((intent.wish.dedup_key.as_str(), intent.wish.payload.as_str()), ("u-1", "{}"));
+        assert_eq!(
+            (intent.wish.dedup_key.as_str(), intent.wish.payload.as_str()),
+            ("u-1", "{}")
+        );
         assert_eq!(intent.expires_after, Duration::from_secs(86_400));
         assert_eq!((intent.wish.by, intent.ttl), (None, None));
     }
@@ -151,7 +167,10 @@ mod tests {
         let of = |target: Value| read(&json!({"target": target, "signal": "go"})).map(|intent| intent.wish.target);
         assert_eq!(of(json!({"run": "r"})).unwrap(), Target::WorkflowRun("r".to_owned()));
         let (workflow, key) = ("w".to_owned(), "k".to_owned());
-        assert_eq!(of(json!({"workflow": "w", "key": "k"})).unwrap(), Target::Key { workflow, key });
+        assert_eq!(
+            of(json!({"workflow": "w", "key": "k"})).unwrap(),
+            Target::Key { workflow, key }
+        );
         for wrong in [
             json!({}),
             json!({"key": "k"}),

@@ -39,15 +39,9 @@ pub(crate) enum Known<'a> {
     /// There was no such run for as long as was to be looked for it.
     Expired,
     /// The run has a signal with this dedup key.
-    Duplicate {
-        run: uuid::Uuid,
-        same_payload: bool,
-    },
+    Duplicate { run: uuid::Uuid, same_payload: bool },
     /// The run is over.
-    Rejected {
-        run: uuid::Uuid,
-        phase: Phase,
-    },
+    Rejected { run: uuid::Uuid, phase: Phase },
     /// It is in the inbox of its run.
     Stored(&'a SignalFacts),
 }
@@ -111,7 +105,11 @@ pub(crate) fn announcement(before: &SignalStatus, after: &SignalStatus) -> Optio
             reason::DUPLICATE => (Severity::Normal, "SignalDuplicate", message),
             // One Event for a signal on its way: it was told when it was stored, or is now.
             _ if is_stored(before) => return None,
-            _ => (Severity::Normal, "SignalStored", format!("stored for run {run}, and consumed")),
+            _ => (
+                Severity::Normal,
+                "SignalStored",
+                format!("stored for run {run}, and consumed"),
+            ),
         },
         None if is_stored(after) && !is_stored(before) => {
             (Severity::Normal, "SignalStored", format!("stored for run {run}"))
@@ -145,7 +143,12 @@ fn lost(stored: ConditionStatus, why: &str, message: &str) -> Vec<Draft> {
         Draft::new(Stored, stored, stored_reason, message),
         Draft::new(Consumed, False, why, message),
         Draft::new(Ready, False, why, message),
-        Draft::new(Stalled, True, why, "this Signal does nothing any more; create another one"),
+        Draft::new(
+            Stalled,
+            True,
+            why,
+            "this Signal does nothing any more; create another one",
+        ),
     ]
 }
 
@@ -158,7 +161,12 @@ fn duplicate(same_payload: bool) -> Vec<Draft> {
     let mut drafts = vec![
         Draft::new(Stored, True, reason::DUPLICATE, message),
         Draft::new(Consumed, False, reason::DUPLICATE, message),
-        Draft::new(Ready, if same_payload { True } else { False }, reason::DUPLICATE, message),
+        Draft::new(
+            Ready,
+            if same_payload { True } else { False },
+            reason::DUPLICATE,
+            message,
+        ),
     ];
     if !same_payload {
         drafts.push(Draft::new(
@@ -334,6 +342,9 @@ mod tests {
         let lost = first(Known::Stored(&facts(Some(SignalOutcome::Undelivered { reason: None }))));
         assert_eq!(reason(&stored, &lost), Some("SignalUndelivered"));
         assert_eq!(reason(&fresh, &first(Known::NotFound)), None);
-        assert_eq!(reason(&first(Known::NotFound), &first(Known::Expired)), Some("SignalTargetNotFound"));
+        assert_eq!(
+            reason(&first(Known::NotFound), &first(Known::Expired)),
+            Some("SignalTargetNotFound")
+        );
     }
 }

@@ -357,13 +357,11 @@ mod tests {
             assert_eq!(violation.path, format!("spec.{field}"));
             assert!(violation.message.contains("not supported yet"), "{violation}");
         }
-        for (field, value) in [("blocks", json!({"b": {"steps": []}})), ("onFailure", json!("Pause"))] {
-            let violations = of("u", &with(field, value)).unwrap_err();
-            assert!(
-                violations.iter().any(|v| v.message.contains("not supported yet")),
-                "{violations:?}"
-            );
-        }
+        let violations = of("u", &with("blocks", json!({"b": {"steps": []}}))).unwrap_err();
+        assert!(
+            violations.iter().any(|v| v.message.contains("not supported yet")),
+            "{violations:?}"
+        );
         assert!(
             of("u", &with("onChange", json!("Adopt"))).unwrap_err()[0]
                 .message
@@ -405,6 +403,14 @@ mod tests {
     }
 
     #[test]
+    fn suspend_is_read_and_on_failure_defines_the_work() {
+        assert!(!of("u", &hello()).unwrap().suspend);
+        assert!(of("u", &with("suspend", json!(true))).unwrap().suspend);
+        let pausing = of("u", &with("onFailure", json!("Pause"))).unwrap();
+        assert_ne!(pausing.revision, of("u", &hello()).unwrap().revision);
+    }
+
+    #[test]
     fn input_is_held_against_params_only_when_the_run_starts_with_it() {
         let mut spec = with("params", json!([{"name": "order", "type": "string", "required": true}]));
         assert!(!paths(&spec).is_empty());
@@ -428,7 +434,9 @@ mod tests {
         for field in ["start", "suspend", "readiness", "onChange", "schedules"] {
             let violations = inline(&with(field, json!("x"))).unwrap_err();
             assert!(
-                violations.iter().any(|violation| violation.path == format!("spec.{field}")),
+                violations
+                    .iter()
+                    .any(|violation| violation.path == format!("spec.{field}")),
                 "{violations:?}"
             );
         }

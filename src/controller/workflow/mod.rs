@@ -124,8 +124,7 @@ fn wants(intent: &Intent, generation: i64, facts: &Facts) -> Wants {
     }
     let known = owner.generation == generation && owner.revision == intent.revision;
     let goes_on = facts.run.as_ref().is_some_and(|run| !run.phase.is_terminal());
-    let started =
-        intent.start_key().is_none() || intent.suspend || facts.wished.is_some() || facts.retired || goes_on;
+    let started = intent.start_key().is_none() || intent.suspend || facts.wished.is_some() || facts.retired || goes_on;
     match known && started && !facts.run_row_missing && !is_held(intent.suspend, facts) {
         true => Wants::Nothing,
         false => Wants::Submission,
@@ -164,11 +163,14 @@ fn submission(key: &Key, seen: &Seen, intent: &Intent, commands: Vec<Command>) -
         suspended: intent.suspend,
         revision: intent.revision.clone(),
         body: intent.body.clone(),
-        start: intent.start_key().filter(|_| !intent.suspend).map(|start_key| store::Start {
-            start_key: start_key.to_owned(),
-            input: None,
-            trigger: "OnApply".to_owned(),
-        }),
+        start: intent
+            .start_key()
+            .filter(|_| !intent.suspend)
+            .map(|start_key| store::Start {
+                start_key: start_key.to_owned(),
+                input: None,
+                trigger: "OnApply".to_owned(),
+            }),
         only_when_idle: true,
         commands,
     }
@@ -195,7 +197,13 @@ async fn project(shared: &Shared, key: &Key, seen: &Seen, known: Known<'_>) -> R
     if status::says_the_same(&seen.status, &next) {
         return Ok(Next::Resync);
     }
-    match pace::when((&seen.status).into(), (&next).into(), since, shared.written_at(key), now) {
+    match pace::when(
+        (&seen.status).into(),
+        (&next).into(),
+        since,
+        shared.written_at(key),
+        now,
+    ) {
         When::At(at) => return Ok(Next::After(at.duration_since(now).unsigned_abs())),
         When::Now => {}
     }

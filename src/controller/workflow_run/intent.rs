@@ -122,6 +122,14 @@ impl Desired {
             Self::Paused | Self::Cancelled | Self::Terminated => false,
         }
     }
+
+    /// Whether the run is to end, or never to begin.
+    pub(crate) fn ends(self) -> bool {
+        match self {
+            Self::Running | Self::Paused => false,
+            Self::Cancelled | Self::Terminated => true,
+        }
+    }
 }
 
 /// What the WorkflowRun with this UID and name asks for.
@@ -139,7 +147,12 @@ pub(crate) fn of(uid: &str, name: &str, spec: &Value) -> Result<Wish, Vec<Violat
     let readiness = match text(spec, "readiness", &mut violations).as_deref() {
         None | Some("Completed") => Readiness::Completed,
         Some("Accepted") => Readiness::Accepted,
-        Some(_) => wrong(&mut violations, "readiness", "Accepted, Completed", Readiness::Completed),
+        Some(_) => wrong(
+            &mut violations,
+            "readiness",
+            "Accepted, Completed",
+            Readiness::Completed,
+        ),
     };
     let deletion_policy = match text(spec, "deletionPolicy", &mut violations).as_deref() {
         None | Some("Background") => DeletionPolicy::Background,
@@ -206,7 +219,10 @@ fn source(name: &str, spec: &Map<String, Value>, violations: &mut Vec<Violation>
     let given = |field: &str| spec.get(field).filter(|value| !value.is_null());
     match (given("workflowRef"), given("workflow")) {
         (Some(reference), None) => {
-            let workflow = reference.get("name").and_then(Value::as_str).filter(|name| !name.is_empty());
+            let workflow = reference
+                .get("name")
+                .and_then(Value::as_str)
+                .filter(|name| !name.is_empty());
             if workflow.is_none() {
                 violations.push(violation("spec.workflowRef.name", "is missing: the name of a Workflow"));
             }
@@ -217,7 +233,10 @@ fn source(name: &str, spec: &Map<String, Value>, violations: &mut Vec<Violation>
             spec: definition.clone(),
         }),
         (Some(_), Some(_)) | (None, None) => {
-            violations.push(violation("spec", "must have exactly one of `workflowRef` and `workflow`"));
+            violations.push(violation(
+                "spec",
+                "must have exactly one of `workflowRef` and `workflow`",
+            ));
             None
         }
     }
@@ -236,7 +255,10 @@ fn text(spec: &Map<String, Value>, field: &str, violations: &mut Vec<Violation>)
 }
 
 fn wrong<T>(violations: &mut Vec<Violation>, field: &str, allowed: &str, instead: T) -> T {
-    violations.push(violation(&format!("spec.{field}"), &format!("must be one of {allowed}")));
+    violations.push(violation(
+        &format!("spec.{field}"),
+        &format!("must be one of {allowed}"),
+    ));
     instead
 }
 
@@ -286,7 +308,10 @@ mod tests {
 
     #[test]
     fn key_is_shared_by_whoever_has_it() {
-        assert_eq!(read(&with("idempotencyKey", json!("o-1"))).unwrap().start_key, "key/o-1");
+        assert_eq!(
+            read(&with("idempotencyKey", json!("o-1"))).unwrap().start_key,
+            "key/o-1"
+        );
     }
 
     #[test]
@@ -296,7 +321,9 @@ mod tests {
             ("deletionPolicy", json!("Foreground")),
         ] {
             let violations = read(&with(field, value)).unwrap_err();
-            let [violation] = &violations[..] else { panic!("{violations:?}") };
+            let [violation] = &violations[..] else {
+                panic!("{violations:?}")
+            };
             assert_eq!(violation.path, format!("spec.{field}"));
             assert!(violation.message.contains("not supported yet"), "{violation}");
         }
@@ -349,7 +376,13 @@ mod tests {
         assert_eq!(kinds(Desired::Running, false), 0);
         assert_eq!(Desired::Running.commands(true), [Command::Resume]);
         assert_eq!(Desired::Paused.commands(false), [Command::Pause]);
-        assert!(matches!(Desired::Cancelled.commands(true)[..], [Command::Cancel { .. }]));
-        assert!(matches!(Desired::Terminated.commands(true)[..], [Command::Terminate { .. }]));
+        assert!(matches!(
+            Desired::Cancelled.commands(true)[..],
+            [Command::Cancel { .. }]
+        ));
+        assert!(matches!(
+            Desired::Terminated.commands(true)[..],
+            [Command::Terminate { .. }]
+        ));
     }
 }

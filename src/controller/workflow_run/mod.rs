@@ -75,12 +75,15 @@ pub(super) async fn reconcile(shared: &Shared, key: &Key) -> Result<Next, Error>
     if !next.is_settled() {
         return Ok(next);
     }
-    shared
-        .projected(key, changed, facts.run.iter().chain(&facts.wished))
-        .await?;
-    let foreign = facts.active == 0 && facts.wished.as_ref().is_some_and(|run| !run.phase.is_terminal());
-    if foreign {
-        return Ok(Next::After(FOREIGN));
+    if status::is_foreign(&facts) {
+        // Whoever it belongs to is told of it, and says what was shown.
+        if facts.wished.as_ref().is_some_and(|run| !run.phase.is_terminal()) {
+            return Ok(Next::After(FOREIGN));
+        }
+    } else {
+        shared
+            .projected(key, changed, facts.run.iter().chain(&facts.wished))
+            .await?;
     }
     let ended_at = facts.wished.as_ref().and_then(|run| run.finished_at);
     match shared.runs.get(key) {
@@ -129,7 +132,7 @@ fn wants(wish: &Wish, generation: i64, facts: &Facts) -> Wants {
     let exists = facts.wished.is_some() || facts.run_row_missing;
     let Some(owner) = &facts.owner else {
         // A run that was cancelled before it was started needs no definition, and may have none.
-        return match facts.retired || !exists && !wish.desired.starts() {
+        return match facts.retired || !exists && wish.desired.ends() {
             true => Wants::Nothing,
             false => Wants::Submission,
         };
@@ -241,7 +244,13 @@ async fn project(shared: &Shared, key: &Key, seen: &Seen, known: Known<'_>) -> R
         Known::Accepted(_, facts) => facts.wished.as_ref().map(|run| run.created_at),
         Known::Invalid(_) | Known::NoWorkflow(_) | Known::BadWorkflow(_) | Known::StoreUnavailable(_) => None,
     };
-    match pace::when((&seen.status).into(), (&next).into(), since, shared.written_at(key), now) {
+    match pace::when(
+        (&seen.status).into(),
+        (&next).into(),
+        since,
+        shared.written_at(key),
+        now,
+    ) {
         When::At(at) => return Ok(Next::After(at.duration_since(now).unsigned_abs())),
         When::Now => {}
     }

@@ -17,6 +17,9 @@ use ConditionType::{Accepted, Finished, Ready, Reconciling, Stalled, Succeeded};
 /// What a run that ended badly wants.
 const FURTHER: &str = "the run has ended; create another WorkflowRun";
 
+/// Why a run may not do what its object says.
+const FOREIGN: &str = "the run was started under the same key by somebody else, who alone commands it";
+
 /// What is known about an object.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Known<'a> {
@@ -59,6 +62,12 @@ pub(crate) fn says_the_same(a: &WorkflowRunStatus, b: &WorkflowRunStatus) -> boo
     is_same(a.into(), b.into()) && (&a.revision, a.sequence) == (&b.revision, b.sequence)
 }
 
+/// Whether the run was started under the same key for another object, or by SQL: it is shown, and takes no commands from
+/// here. An object starts one run at most.
+pub(crate) fn is_foreign(facts: &Facts) -> bool {
+    facts.wished.is_some() && facts.active + facts.succeeded + facts.failed == 0
+}
+
 fn is_accepted(before: &WorkflowRunStatus, generation: i64) -> bool {
     before.observed_generation == Some(generation)
         && before
@@ -94,6 +103,7 @@ fn accepted(wish: &Wish, facts: &Facts) -> Vec<Draft> {
     drafts.extend(match (&facts.wished, wish.desired) {
         (Some(run), _) if run.phase.is_terminal() => ended(run, FURTHER),
         (None, _) if facts.retired => retired(),
+        (run, _) if is_foreign(facts) => going_on(wish.readiness, run.as_ref(), FOREIGN),
         (run, Desired::Paused) => suspended(run.as_ref()),
         (None, Desired::Cancelled | Desired::Terminated) => never(),
         (run, Desired::Running | Desired::Cancelled | Desired::Terminated) => {
@@ -200,6 +210,19 @@ mod tests {
         ];
         for (desired, facts, expected) in table {
             assert_eq!(row(Known::Accepted(&wish(desired), &facts)), expected, "{desired}");
+        }
+    }
+
+    #[test]
+    fn run_of_somebody_else_is_shown_as_it_is_whatever_is_desired_here() {
+        let foreign = Facts {
+            wished: Some(run("r", Phase::Running)),
+            ..no_facts()
+        };
+        let expected =
+            "Accepted=True/Accepted Succeeded=Unknown/Running Ready=False/Running Reconciling=True/Running";
+        for desired in ["Running", "Paused", "Cancelled"] {
+            assert_eq!(row(Known::Accepted(&wish(desired), &foreign)), expected, "{desired}");
         }
     }
 

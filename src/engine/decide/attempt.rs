@@ -11,7 +11,7 @@ use crate::engine::{
     phase::Parking,
     request::Outcome,
     retry::{Retry, is_transient},
-    run::{Activity, Run, StepState},
+    run::{Activity, OpenStep, Run, StepState},
     scope::{self, Answer},
 };
 
@@ -80,13 +80,14 @@ impl Decision<'_> {
 
     pub(super) fn attempt_failed(&mut self, step: &Step, deed: Deed, attempt: u32, error: StepError) {
         let retry = step.work(deed).map(|work| &work.retry);
+        let tried = self.run.open_step(&step.name).map_or(attempt, OpenStep::attempts);
         let another = retry
-            .filter(|retry| attempt < retry.max_attempts && !self.is_failing() && is_retried(self.run, retry, &error));
+            .filter(|retry| tried < retry.max_attempts && !self.is_failing() && is_retried(self.run, retry, &error));
         let Some(retry) = another else {
             return self.fail_for_good(step, deed, error);
         };
         let key = StepKey::new(&self.run.origin, &step.name, 0, deed, self.run.round(&step.name, deed));
-        let retry_at = after(self.now, retry.delay(&key, attempt));
+        let retry_at = after(self.now, retry.delay(&key, tried));
         self.emit(Event::AttemptFailed {
             step: step.name.clone(),
             attempt,

@@ -62,7 +62,7 @@ impl Decision<'_> {
     fn begin_attempt(&mut self, step: &Step, deed: Deed) {
         self.emit(Event::StepStarted {
             step: step.name.clone(),
-            attempt: 1,
+            attempt: self.run.attempts_before(&step.name, deed).saturating_add(1),
             at: self.now,
             deed,
         });

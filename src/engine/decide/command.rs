@@ -119,7 +119,8 @@ mod tests {
     fn first(step: Value) -> Value {
         let mut undone = get("done");
         undone["compensate"] = json!({"http": {"url": "https://h/"}, "retry": {"maxAttempts": 1}});
-        json!({"steps": [undone, step], "finally": [get("z")], "timeout": "1h"})
+        let steps = vec![undone, step];
+        json!({"steps": steps, "finally": [get("z")], "timeout": "1h"})
     }
 
     /// A run that stands in its second step.
@@ -231,7 +232,7 @@ mod tests {
         (
             "running",
             [
-                "cancel sx =Cancelled un-done#1 => Compensating",
+                "cancel sx =Cancelled un-done#2 => Compensating",
                 "terminate sx =Cancelled z#1 => Cancelling",
                 "paused1 => Paused",
                 "resumed1 => Running",
@@ -242,7 +243,7 @@ mod tests {
         (
             "retrying",
             [
-                "cancel sx =Cancelled un-done#1 => Compensating",
+                "cancel sx =Cancelled un-done#2 => Compensating",
                 "terminate sx =Cancelled z#1 => Cancelling",
                 "paused1 => Paused",
                 "resumed1 => Running",
@@ -253,7 +254,7 @@ mod tests {
         (
             "sleeping",
             [
-                "cancel sx =Cancelled un-done#1 => Compensating",
+                "cancel sx =Cancelled un-done#2 => Compensating",
                 "terminate sx =Cancelled z#1 => Cancelling",
                 "paused1 => Paused",
                 "resumed1 => Sleeping",
@@ -264,7 +265,7 @@ mod tests {
         (
             "waiting",
             [
-                "cancel sx =Cancelled un-done#1 => Compensating",
+                "cancel sx =Cancelled un-done#2 => Compensating",
                 "terminate sx =Cancelled z#1 => Cancelling",
                 "paused1 => Paused",
                 "resumed1 => Waiting",
@@ -286,7 +287,7 @@ mod tests {
         (
             "failing",
             [
-                "cancel besidex =Failed un-done#1 => Compensating",
+                "cancel besidex =Failed un-done#2 => Compensating",
                 "terminate besidex =Failed z#1 => Running",
                 "paused1 => Paused",
                 "resumed1 => Running",
@@ -308,7 +309,7 @@ mod tests {
         (
             "paused, running",
             [
-                "cancel sx =Cancelled un-done#1 => Compensating",
+                "cancel sx =Cancelled un-done#2 => Compensating",
                 "terminate sx =Cancelled z#1 => Cancelling",
                 "=> Paused",
                 "resumed1 => Running",
@@ -319,7 +320,7 @@ mod tests {
         (
             "paused, sleeping",
             [
-                "cancel sx =Cancelled un-done#1 => Compensating",
+                "cancel sx =Cancelled un-done#2 => Compensating",
                 "terminate sx =Cancelled z#1 => Cancelling",
                 "=> Paused",
                 "resumed1 => Sleeping",
@@ -330,7 +331,7 @@ mod tests {
         (
             "paused, waiting",
             [
-                "cancel sx =Cancelled un-done#1 => Compensating",
+                "cancel sx =Cancelled un-done#2 => Compensating",
                 "terminate sx =Cancelled z#1 => Cancelling",
                 "=> Paused",
                 "resumed1 => Waiting",
@@ -341,18 +342,18 @@ mod tests {
         (
             "parked",
             [
-                "cancel =Failed un-done#1 => Compensating",
+                "cancel =Failed un-done#2 => Compensating",
                 "terminate =Failed z#1 => Running",
                 "paused1 => Paused",
                 "resumed1 => Paused",
-                "retried s#1 => Running",
+                "retried s#2 => Running",
                 "kept9 => Paused",
             ],
         ),
         (
             "parked and paused",
             [
-                "cancel =Failed un-done#1 => Compensating",
+                "cancel =Failed un-done#2 => Compensating",
                 "terminate =Failed z#1 => Running",
                 "=> Paused",
                 "resumed1 => Paused",
@@ -389,7 +390,7 @@ mod tests {
                 "terminate undone z#1 => Running",
                 "paused1 => Paused",
                 "resumed1 => Paused",
-                "retried un-done#1 => Compensating",
+                "retried un-done#3 => Compensating",
                 "kept9 => Paused",
             ],
         ),
@@ -581,7 +582,7 @@ mod tests {
         assert_eq!(run.timers_at(100_000), "", "a run that stands still does not time out");
         assert_eq!(resume(&mut run, 1), "resumed1");
         assert_eq!(run.wants(), "s#1 @103000");
-        assert_eq!(run.timers_at(103_000), "sx =TimedOut un-done#1");
+        assert_eq!(run.timers_at(103_000), "sx =TimedOut un-done#2");
 
         // Paused and parked: the later of the two ends it.
         let mut run = pausing(get("s"));
@@ -592,8 +593,8 @@ mod tests {
         run.now = at(300);
         assert_eq!(run.retry(), "retried");
         run.now = at(400);
-        assert_eq!(resume(&mut run, 1), "resumed1 s#1");
-        assert_eq!(run.wants(), "s#1 @3900");
+        assert_eq!(resume(&mut run, 1), "resumed1 s#2");
+        assert_eq!(run.wants(), "s#2 @3900");
     }
 
     #[test]
@@ -653,7 +654,7 @@ mod tests {
             run.mail(Mail::Retry {
                 from: Some("a".to_owned())
             }),
-            "retried a#1 b#1"
+            "retried a#2 b#2"
         );
         assert_ne!(key(&run), before, "another round, another key");
         assert_eq!(run.run.error(), None);

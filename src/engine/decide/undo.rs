@@ -80,14 +80,14 @@ mod tests {
     #[test]
     fn what_was_done_is_undone_newest_first_and_then_comes_finally() {
         let mut run = before_d();
-        assert_eq!(run.succeed("d", http(404)), "d-UnexpectedStatus =Failed un-c#1");
-        assert_eq!((run.run.phase(), run.wants().as_str()), (Phase::Compensating, "c#1"));
+        assert_eq!(run.succeed("d", http(404)), "d-UnexpectedStatus =Failed un-c#2");
+        assert_eq!((run.run.phase(), run.wants().as_str()), (Phase::Compensating, "c#2"));
         let Ok(Request::Http(request)) = request(&run.run, &run.def, "c") else {
             panic!("c is being undone")
         };
         assert_eq!((request.method.as_str(), request.body), ("DELETE", Some(json!("x1"))));
         assert_eq!(key(&run), StepKey::new(run.run.origin(), "c", 0, Deed::Undo, 0));
-        assert_eq!(run.succeed("c", http(200)), "un-c+ un-a#1");
+        assert_eq!(run.succeed("c", http(200)), "un-c+ un-a#2");
         assert_eq!(
             run.steps()["c"]["status"],
             "Succeeded",
@@ -104,11 +104,11 @@ mod tests {
     #[test]
     fn it_follows_a_cancel_and_a_timeout_and_not_a_termination_nor_a_success() {
         let mut run = before_d();
-        assert_eq!(run.cancel(), "cancel dx =Cancelled un-c#1");
+        assert_eq!(run.cancel(), "cancel dx =Cancelled un-c#2");
         let mut run = before_d();
-        assert_eq!(run.timers_at(3600), "dx =TimedOut un-c#1");
+        assert_eq!(run.timers_at(3600), "dx =TimedOut un-c#2");
         assert_eq!(run.run.phase(), Phase::Compensating);
-        assert_eq!(run.wants(), "c#1", "the deadline has no say any more");
+        assert_eq!(run.wants(), "c#2", "the deadline has no say any more");
         let mut run = before_d();
         assert_eq!(run.terminate(), "terminate dx =Cancelled z#1");
         assert_eq!(run.run.error().unwrap().error.code, "Terminated");
@@ -134,17 +134,17 @@ mod tests {
         run.succeed("c", http(200));
         run.succeed("a", http(200));
         run.succeed("b", http(200));
-        assert_eq!(run.succeed("d", http(404)), "d-UnexpectedStatus =Failed un-a#1");
+        assert_eq!(run.succeed("d", http(404)), "d-UnexpectedStatus =Failed un-a#2");
     }
 
     #[test]
     fn an_undo_is_tried_by_its_own_policy_and_one_that_fails_for_good_parks_the_run() {
         let mut run = undoing();
-        assert_eq!(run.answer("c", 1, Ok(http(503))), "un-c#1!UnexpectedStatus");
+        assert_eq!(run.answer("c", 2, Ok(http(503))), "un-c#2!UnexpectedStatus");
         assert_eq!((run.wants().as_str(), run.run.phase()), ("@1", Phase::Compensating));
-        assert_eq!(run.timers_at(1), "un-c#2");
+        assert_eq!(run.timers_at(1), "un-c#3");
         assert_eq!(
-            run.answer("c", 2, Ok(http(503))),
+            run.answer("c", 3, Ok(http(503))),
             "un-c-UnexpectedStatus parked:CompensationFailed"
         );
         assert_eq!((run.wants().as_str(), run.run.phase()), ("", Phase::Paused));
@@ -176,9 +176,9 @@ mod tests {
         assert_eq!(run.timers_at(100_000), "", "nothing but a person moves it");
         assert_eq!(run.tell(Input::Claimed), "");
         assert_eq!(run.cancel(), "cancel", "a cancel is remembered, and does not move it");
-        assert_eq!(run.retry(), "retried un-c#1");
+        assert_eq!(run.retry(), "retried un-c#3");
         assert_eq!(key(&run), StepKey::new(run.run.origin(), "c", 0, Deed::Undo, 1));
-        assert_eq!(run.succeed("c", http(200)), "un-c+ un-a#1");
+        assert_eq!(run.succeed("c", http(200)), "un-c+ un-a#2");
         assert_eq!(key(&run), StepKey::new(run.run.origin(), "a", 0, Deed::Undo, 0));
     }
 
@@ -199,7 +199,7 @@ mod tests {
     fn a_takeover_finds_an_open_undo_as_it_finds_an_open_step() {
         let mut run = undoing();
         assert_eq!(run.tell(Input::TakenOver), "taken");
-        assert_eq!(run.wants(), "c#1", "DELETE may be repeated");
+        assert_eq!(run.wants(), "c#2", "DELETE may be repeated");
 
         let mut posting = body();
         posting["steps"][2]["compensate"] = json!({"http": {"url": "https://h/", "method": "POST"}});
@@ -212,7 +212,7 @@ mod tests {
             run.tell(Input::TakenOver),
             "taken un-c-Ambiguous parked:CompensationFailed"
         );
-        assert_eq!(run.retry(), "retried un-c#1");
+        assert_eq!(run.retry(), "retried un-c#3");
 
         let mut run = undoing();
         for _ in 0..9 {

@@ -1,17 +1,17 @@
 //! Parts of timestamps and durations.
 
 use super::super::error::{Code, EvaluationError};
-use super::super::time;
 use super::super::value::{Outcome, Value};
+use super::super::zone;
 use super::{Function, refused, text_of};
 
-/// One part of a timestamp, in UTC or at the given offset; of a duration, the whole of it in that unit.
+/// One part of a timestamp, in UTC or in the given zone; of a duration, the whole of it in that unit.
 /// Months, days of the month and of the year count from 0 (`getDate` from 1), days of the week from Sunday = 0.
 pub(super) fn field<'a>(function: Function, value: &Value<'a>, zone: Option<&Value<'a>>) -> Outcome<'a> {
     match value {
         Value::Timestamp(instant) => {
             let offset = match zone {
-                Some(zone) => time::parse_offset(text_of("a time zone", zone)?.as_str())?,
+                Some(name) => zone::offset_at(*instant, text_of("a time zone", name)?.as_str())?,
                 None => 0,
             };
             let local = instant.at_offset(offset)?;

@@ -133,7 +133,10 @@ impl Witness {
 
 /// Of a kind that is not known, nothing is ever found.
 fn resource(kind: &str) -> ApiResource {
-    let plural = OWNERS.iter().find(|(known, _)| *known == kind).map_or("", |(_, plural)| plural);
+    let plural = OWNERS
+        .iter()
+        .find(|(known, _)| *known == kind)
+        .map_or("", |(_, plural)| plural);
     ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, "v1alpha1", kind), plural)
 }
 
@@ -146,4 +149,213 @@ async fn ask<T>(question: impl Future<Output = Result<T, kube::Error>>) -> Resul
 
 fn uid(object: &impl Resource) -> String {
     object.meta().uid.clone().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use axum::extract::State;
+    use axum::http::{StatusCode, Uri, header};
+    use axum::response::IntoResponse;
+    use jiff::Timestamp;
+    use serde_json::{Value, json};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::store::DeletionPolicy;
+
+    const CRD: &str = "workflows.everstep.dev";
+
+    /// What an API server answers: to the namespace `kube-system`, to the CRD of Workflows and to that of WorkflowRuns, to
+    /// the object `shop/order`.
+    #[derive(Clone)]
+    struct Answers {
+        cluster: (u16, Value),
+        crd: (u16, Value),
+        other_crd: (u16, Value),
+        object: (u16, Value),
+    }
+
+    fn meta(uid: &str) -> Value {
+        json!({"metadata": {"name": "order", "uid": uid}})
+    }
+
+    fn status(code: u16, details: &Value) -> (u16, Value) {
+        let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
+            "reason": "Because", "message": "because", "details": details});
+        (code, status)
+    }
+
+    /// There is no such object, in a cluster that is ours.
+    fn gone() -> Answers {
+        let crd = json!({"metadata": {"name": CRD, "uid": "crd"}, "spec": {"group": "everstep.dev", "scope": "Namespaced",
+            "names": {"kind": "Workflow", "plural": "workflows"}, "versions": []}});
+        Answers {
+            cluster: (200, meta("cluster")),
+            crd: (200, crd.clone()),
+            other_crd: (200, crd),
+            object: status(404, &json!({"name": "order", "kind": "workflows"})),
+        }
+    }
+
+    fn owner() -> LiveOwner {
+        LiveOwner {
+            uid: "uid".to_owned(),
+            kind: "Workflow".to_owned(),
+            namespace: "shop".to_owned(),
+            name: "order".to_owned(),
+            deletion_policy: DeletionPolicy::Background,
+            live_runs: 1,
+            uncancelled_runs: 1,
+            suspected_at: Some(Timestamp::UNIX_EPOCH),
+            gone_at: None,
+            read_at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    async fn answer(State(answers): State<Arc<Mutex<Answers>>>, uri: Uri) -> impl IntoResponse {
+        let answers = answers.lock().unwrap().clone();
+        let (code, body) = match uri.path() {
+            "/api/v1/namespaces/kube-system" => answers.cluster,
+            path if path.ends_with("/customresourcedefinitions/workflows.everstep.dev") => answers.crd,
+            path if path.ends_with("/customresourcedefinitions/workflowruns.everstep.dev") => answers.other_crd,
+            path if path.ends_with("/namespaces/shop/workflows/order") => answers.object,
+            path => panic!("nobody should ask for {path}"),
+        };
+        let json = [(header::CONTENT_TYPE, "application/json")];
+        (StatusCode::from_u16(code).unwrap(), json, body.to_string())
+    }
+
+    /// A witness of a server that gives these answers, which may change.
+    async fn witness(first: Answers) -> (Witness, Arc<Mutex<Answers>>) {
+        let answers = Arc::new(Mutex::new(first));
+        let router = axum::Router::new().fallback(answer).with_state(answers.clone());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        let mut config = kube::Config::new(url.parse().unwrap());
+        config.default_retry = false;
+        (Witness::new(Client::try_from(config).unwrap()), answers)
+    }
+
+    /// As a pass asks: whether it would cancel.
+    async fn proven(witness: &mut Witness) -> Result<bool, Doubt> {
+        witness.check_server("cluster").await?;
+        witness.is_gone(&owner()).await
+    }
+
+    #[tokio::test]
+    async fn only_an_answer_about_this_object_by_the_right_server_is_proof() {
+        let (mut witness, answers) = witness(gone()).await;
+        assert!(proven(&mut witness).await.unwrap());
+        let going = {
+            let (code, mut crd) = gone().crd;
+            crd["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+            (code, crd)
+        };
+        let replaced = {
+            let (code, mut crd) = gone().crd;
+            crd["metadata"]["uid"] = json!("another");
+            (code, crd)
+        };
+        let nothing = json!({});
+        type Table<'a> = [(&'a str, Answers, Result<bool, ()>); 11];
+        let table: Table<'_> = [
+            (
+                "another object has its name",
+                Answers {
+                    object: (200, meta("new")),
+                    ..gone()
+                },
+                Ok(true),
+            ),
+            (
+                "it is there",
+                Answers {
+                    object: (200, meta("uid")),
+                    ..gone()
+                },
+                Ok(false),
+            ),
+            (
+                "the CRD is being deleted",
+                Answers {
+                    crd: going.clone(),
+                    ..gone()
+                },
+                Err(()),
+            ),
+            (
+                "the other CRD is being deleted",
+                Answers {
+                    other_crd: going,
+                    ..gone()
+                },
+                Err(()),
+            ),
+            (
+                "there is no CRD",
+                Answers {
+                    crd: status(404, &json!({"name": CRD})),
+                    ..gone()
+                },
+                Err(()),
+            ),
+            (
+                "the CRD is another one",
+                Answers {
+                    crd: replaced,
+                    ..gone()
+                },
+                Err(()),
+            ),
+            (
+                "we may not see the CRD",
+                Answers {
+                    crd: status(403, &nothing),
+                    ..gone()
+                },
+                Err(()),
+            ),
+            (
+                "the kind is not served",
+                Answers {
+                    object: status(404, &nothing),
+                    ..gone()
+                },
+                Err(()),
+            ),
+            (
+                "we may not see it",
+                Answers {
+                    object: status(403, &json!({"name": "order"})),
+                    ..gone()
+                },
+                Err(()),
+            ),
+            (
+                "the server is ill",
+                Answers {
+                    object: status(500, &json!({"name": "order"})),
+                    ..gone()
+                },
+                Err(()),
+            ),
+            (
+                "another cluster",
+                Answers {
+                    cluster: (200, meta("elsewhere")),
+                    ..gone()
+                },
+                Err(()),
+            ),
+        ];
+        for (name, now, expected) in table {
+            *answers.lock().unwrap() = now;
+            assert_eq!(proven(&mut witness).await.map_err(drop), expected, "{name}");
+        }
+        *answers.lock().unwrap() = gone();
+        assert!(proven(&mut witness).await.unwrap(), "and again when all is well");
+    }
 }

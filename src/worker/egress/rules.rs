@@ -22,6 +22,8 @@ struct Document {
     allow: Vec<Rule>,
     #[serde(default, deserialize_with = "networks")]
     allow_addresses: Vec<IpNet>,
+    #[serde(default, deserialize_with = "networks")]
+    block_addresses: Vec<IpNet>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -40,6 +42,7 @@ impl Rules {
             listed: Some(Document {
                 allow: Vec::new(),
                 allow_addresses: Vec::new(),
+                block_addresses: Vec::new(),
             }),
         }
     }
@@ -86,15 +89,22 @@ impl Rules {
     pub fn allows_address(&self, address: IpAddr) -> bool {
         match &self.listed {
             None => true,
-            Some(document) => {
-                let plain = address.to_canonical();
-                document
-                    .allow_addresses
-                    .iter()
-                    .any(|net| net.contains(&address) || net.contains(&plain))
-            }
+            Some(document) => contain(&document.allow_addresses, address),
         }
     }
+
+    /// Whether the address lies in a range that the policy blocks; [`allows_address`](Self::allows_address) wins.
+    pub fn blocks_address(&self, address: IpAddr) -> bool {
+        match &self.listed {
+            None => false,
+            Some(document) => contain(&document.block_addresses, address),
+        }
+    }
+}
+
+fn contain(nets: &[IpNet], address: IpAddr) -> bool {
+    let plain = address.to_canonical();
+    nets.iter().any(|net| net.contains(&address) || net.contains(&plain))
 }
 
 impl Rule {
@@ -141,7 +151,7 @@ fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D:
     let texts = Vec::<String>::deserialize(deserializer)?;
     let parse = |text: &String| {
         text.parse()
-            .map_err(|_| D::Error::custom(format!("allowAddresses: {text:?} is not a range like 10.0.0.0/8")))
+            .map_err(|_| D::Error::custom(format!("{text:?} is not a range of addresses like 10.0.0.0/8")))
     };
     texts.iter().map(parse).collect()
 }
@@ -226,6 +236,8 @@ allowAddresses: [127.0.0.0/8]
             ("allow: []\nextra: 1", "extra"),
             ("allow: []\nallowAddresses: [127.0.0.0/33]", "127.0.0.0/33"),
             ("allow: []\nallowAddresses: [localhost]", "localhost"),
+            ("allow: []\nblockAddresses: [8.8.8.8]", "8.8.8.8"),
+            ("allow: []\nblock: []", "block"),
             ("allow: [{hosts: [a.b], ports: [443], methods: [GET]}]", "namespaces"),
             (
                 "allow: [{hosts: [], ports: [443], methods: [GET], namespaces: [a]}]",

@@ -61,6 +61,14 @@ pub(super) fn special_purpose(address: IpAddr) -> Option<&'static str> {
     }
 }
 
+/// The IPv4 address that an IPv6 address stands for, if any.
+pub(super) fn embedded(address: IpAddr) -> Option<IpAddr> {
+    match address {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(v6) => embedded_v4(v6).map(IpAddr::V4),
+    }
+}
+
 fn special_v4(address: Ipv4Addr) -> Option<&'static str> {
     let bits = address.to_bits();
     V4.iter()

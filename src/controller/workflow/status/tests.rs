@@ -44,6 +44,20 @@ fn conditions_of_a_run_follow_the_table() {
              Reconciling=True/Sleeping",
         ),
         (
+            RunPhase::Waiting,
+            "Accepted=True/Accepted Succeeded=Unknown/WaitingForSignal Ready=False/Waiting \
+             Waiting=True/WaitingForSignal Reconciling=True/Waiting",
+        ),
+        (
+            RunPhase::Paused,
+            "Accepted=True/Accepted Succeeded=Unknown/Paused Ready=False/Paused Reconciling=True/Paused",
+        ),
+        (
+            RunPhase::Compensating,
+            "Accepted=True/Accepted Succeeded=Unknown/Compensating Ready=False/Compensating \
+             Reconciling=True/Compensating",
+        ),
+        (
             RunPhase::Cancelling,
             "Accepted=True/Accepted Succeeded=Unknown/Cancelling Ready=False/Cancelling Reconciling=True/Cancelling",
         ),

@@ -14,6 +14,7 @@ const SHORT: usize = 4;
 pub(super) fn on_connect(error: &Error) -> StepError {
     match error.as_db_error() {
         Some(answer) => StepError::new(ErrorKind::Connect, answer.code().code(), answer.message()),
+        None if is_tls(error) => StepError::new(ErrorKind::Connect, "TlsFailed", source(error)),
         None => StepError::new(ErrorKind::Connect, "ConnectFailed", source(error)),
     }
 }
@@ -70,6 +71,17 @@ fn without_values(message: &str, args: &[Value]) -> String {
         }
     }
     message
+}
+
+/// TLS failed or the server has none: another try meets the same certificate.
+fn is_tls(error: &Error) -> bool {
+    let tls = |source: &(dyn std::error::Error + 'static)| {
+        let inner = source
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
+        inner.is_some_and(|inner| inner.is::<rustls::Error>())
+    };
+    error.to_string().contains("TLS handshake") || std::error::Error::source(error).is_some_and(tls)
 }
 
 fn is_io(error: &Error) -> bool {

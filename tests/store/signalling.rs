@@ -1,0 +1,572 @@
+//! Signal objects and commands: stored once, taken by one decision, consumed by the same or a later one.
+
+use everstep::engine::{Mail, Phase};
+use everstep::store::{Append, Appended, Command, Posted, SignalOutcome, SignalWish, Start, Submission, Target};
+use uuid::Uuid;
+
+use crate::rig::{Rig, edited, finish, park, rig, step, wish};
+
+/// An object that says `approve` to the Workflow of `wish("a")`.
+fn approve(uid: &str) -> SignalWish {
+    SignalWish {
+        uid: uid.to_owned(),
+        namespace: "shop".to_owned(),
+        name: format!("signal-{uid}"),
+        target: Target::Workflow("name-a".to_owned()),
+        signal: "approve".to_owned(),
+        payload: r#"{"approved":true}"#.to_owned(),
+        by: Some("alice".to_owned()),
+        dedup_key: uid.to_owned(),
+        generation: 1,
+    }
+}
+
+async fn post(rig: &Rig, wish: SignalWish) -> Posted {
+    rig.store.post(&[wish]).await.unwrap().remove(0)
+}
+
+async fn stored(rig: &Rig, wish: SignalWish) -> i64 {
+    match post(rig, wish).await {
+        Posted::Stored { id, .. } => id,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// `taken_seq`, `consumed_seq` and outcome of a row.
+async fn fate(rig: &mut Rig, id: i64) -> (Option<i32>, Option<i32>, Option<String>) {
+    let select = "SELECT taken_seq, consumed_seq, outcome FROM everstep.inbox WHERE id = $1";
+    sqlx::query_as(select).bind(id).fetch_one(&mut rig.sql).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_signal_is_stored_once_whatever_its_target_is_by_then() {
+    let mut rig = rig().await;
+    let first = rig.start("a").await;
+    let stored = post(&rig, approve("s")).await;
+    assert!(
+        matches!(stored, Posted::Stored { run, .. } if run == first),
+        "{stored:?}"
+    );
+    rig.store.append(&[finish(first, 1)]).await.unwrap();
+    rig.submit(edited("a", 2)).await;
+    assert_eq!(
+        post(&rig, approve("s")).await,
+        stored,
+        "not to the run that is current now"
+    );
+    assert_eq!(
+        (
+            rig.count("inbox").await,
+            rig.count("audit WHERE operation = 'signal'").await
+        ),
+        (1, 1)
+    );
+}
+
+#[tokio::test]
+async fn two_replicas_that_post_the_same_objects_store_each_once() {
+    let mut rig = rig().await;
+    rig.start("a").await;
+    let wishes: Vec<_> = (0..200).map(|n| approve(&format!("s{n}"))).collect();
+    let reversed: Vec<_> = wishes.iter().rev().cloned().collect();
+    let (one, other) = tokio::join!(rig.store.post(&wishes), rig.store.post(&reversed));
+    let mut other = other.unwrap();
+    other.reverse();
+    assert_eq!(one.unwrap(), other);
+    assert_eq!(rig.count("inbox").await, 200);
+}
+
+#[tokio::test]
+async fn a_target_is_a_workflow_a_run_or_a_key_of_the_same_namespace() {
+    let rig = rig().await;
+    let workflow = rig.start("a").await;
+    let of_run = Submission {
+        kind: "WorkflowRun".to_owned(),
+        name: "run-1".to_owned(),
+        workflow: "name-a".to_owned(),
+        start: Some(Start {
+            start_key: "key/k".to_owned(),
+            input: None,
+            trigger: "Run".to_owned(),
+        }),
+        ..wish("r")
+    };
+    let run = rig.submit(of_run).await.run.unwrap();
+    assert_ne!(run, workflow);
+    let key = |workflow: &str| Target::Key {
+        workflow: workflow.to_owned(),
+        key: "k".to_owned(),
+    };
+    let cases = [
+        ("1", "shop", Target::Workflow("name-a".to_owned()), Some(workflow)),
+        ("2", "shop", Target::WorkflowRun("run-1".to_owned()), Some(run)),
+        ("3", "shop", key("name-a"), Some(run)),
+        ("4", "shop", key("other"), None),
+        ("5", "shop", Target::Workflow("run-1".to_owned()), None),
+        ("6", "bank", Target::Workflow("name-a".to_owned()), None),
+        ("7", "bank", key("name-a"), None),
+    ];
+    for (uid, namespace, target, expected) in cases {
+        let posted = post(
+            &rig,
+            SignalWish {
+                namespace: namespace.to_owned(),
+                target,
+                ..approve(uid)
+            },
+        )
+        .await;
+        let found = match posted {
+            Posted::Stored { run, .. } => Some(run),
+            Posted::TargetNotFound => None,
+            other => panic!("{uid}: {other:?}"),
+        };
+        assert_eq!(found, expected, "{uid}");
+    }
+}
+
+#[tokio::test]
+async fn duplicates_ends_and_what_cannot_be_stored_are_told_apart_and_spoil_nobody() {
+    let rig = rig().await;
+    let run = rig.start("a").await;
+    let over = rig.start("b").await;
+    rig.store.append(&[finish(over, 1)]).await.unwrap();
+    stored(&rig, approve("first")).await;
+    let again = |uid: &str| SignalWish {
+        dedup_key: "first".to_owned(),
+        ..approve(uid)
+    };
+    let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+    let with = |uid: &str, payload: String| SignalWish {
+        payload,
+        ..approve(uid)
+    };
+    let posted = rig
+        .store
+        .post(&[
+            SignalWish {
+                payload: r#"{ "approved": true }"#.to_owned(),
+                ..again("same")
+            },
+            SignalWish {
+                payload: "1".to_owned(),
+                ..again("other")
+            },
+            SignalWish {
+                target: Target::Workflow("name-b".to_owned()),
+                ..approve("late")
+            },
+            SignalWish {
+                target: Target::Workflow("none".to_owned()),
+                ..approve("early")
+            },
+            with("syntax", "{".to_owned()),
+            with("deep", nested(100)),
+            with("fits", nested(99)),
+            with("large", format!("\"{}\"", "x".repeat(65_535))),
+            SignalWish {
+                by: Some("\0".to_owned()),
+                ..approve("nul")
+            },
+            approve("fine"),
+        ])
+        .await
+        .unwrap();
+    assert_eq!(
+        posted[0],
+        Posted::Duplicate {
+            run,
+            same_payload: true
+        }
+    );
+    assert_eq!(
+        posted[1],
+        Posted::Duplicate {
+            run,
+            same_payload: false
+        }
+    );
+    assert_eq!(
+        posted[2],
+        Posted::Rejected {
+            run: over,
+            phase: Phase::Succeeded
+        }
+    );
+    assert_eq!(posted[3], Posted::TargetNotFound);
+    for place in [4, 5, 7, 8] {
+        assert!(
+            matches!(posted[place], Posted::Invalid(_)),
+            "{place}: {:?}",
+            posted[place]
+        );
+    }
+    for place in [6, 9] {
+        assert!(
+            matches!(posted[place], Posted::Stored { .. }),
+            "{place}: {:?}",
+            posted[place]
+        );
+    }
+}
+
+/// P6, and first in, first out.
+#[tokio::test]
+async fn signals_are_read_in_their_order_taken_once_and_consumed_later() {
+    let mut rig = rig().await;
+    let run = rig.start("a").await;
+    let one = stored(&rig, approve("1")).await;
+    let two = stored(&rig, approve("2")).await;
+    let (worker, loaded) = rig.owned().await;
+    let names: Vec<_> = loaded.mail.iter().map(|row| row.id).collect();
+    assert_eq!(names, [one, two]);
+    let Mail::Signal(signal) = &loaded.mail[0].mail else {
+        panic!("{loaded:?}")
+    };
+    assert_eq!(
+        (signal.id, &*signal.name, signal.by.as_deref()),
+        (one, "approve", Some("alice"))
+    );
+
+    let takes = Append {
+        taken: vec![one, two],
+        consumed: vec![one],
+        ..step(run, 1)
+    };
+    assert_eq!(
+        rig.store.append(std::slice::from_ref(&takes)).await.unwrap(),
+        [Appended::Mine]
+    );
+    assert_eq!(
+        fate(&mut rig, one).await,
+        (Some(1), Some(1), Some("Consumed".to_owned()))
+    );
+    assert_eq!(fate(&mut rig, two).await, (Some(1), None, None));
+    assert!(rig.store.mail_sweep(Some(worker)).await.unwrap().told.is_empty());
+    // A second decision that takes them is lost, though its place is free.
+    assert_eq!(
+        rig.store.append(&[Append { seq: 2, ..takes }]).await.unwrap(),
+        [Appended::Lost]
+    );
+
+    let consumes = Append {
+        consumed: vec![two],
+        ..step(run, 2)
+    };
+    assert_eq!(rig.store.append(&[consumes]).await.unwrap(), [Appended::Mine]);
+    assert_eq!(
+        fate(&mut rig, two).await,
+        (Some(1), Some(2), Some("Consumed".to_owned()))
+    );
+}
+
+/// One row, taken and ended by one decision, is written by one part of the statement.
+#[tokio::test]
+async fn a_run_that_ends_gives_up_what_it_took_before_and_what_it_takes_now() {
+    let mut rig = rig().await;
+    let run = rig.start("a").await;
+    let kept = stored(&rig, approve("1")).await;
+    rig.store
+        .append(&[Append {
+            taken: vec![kept],
+            ..step(run, 1)
+        }])
+        .await
+        .unwrap();
+    let now = stored(&rig, approve("2")).await;
+    let late = stored(&rig, approve("3")).await;
+    let cancel = rig.mail(run, "k").await;
+    let end = Append {
+        taken: vec![now, cancel],
+        undelivered: vec![kept, now],
+        ..finish(run, 2)
+    };
+    assert_eq!(rig.store.append(&[end]).await.unwrap(), [Appended::Mine]);
+    let undelivered = Some("Undelivered".to_owned());
+    assert_eq!(fate(&mut rig, kept).await, (Some(1), None, undelivered.clone()));
+    assert_eq!(fate(&mut rig, now).await, (Some(2), None, undelivered.clone()));
+    assert_eq!(
+        fate(&mut rig, cancel).await,
+        (Some(2), Some(2), Some("Consumed".to_owned()))
+    );
+    // P4: what it never saw is the sweep's.
+    assert_eq!(rig.store.mail_sweep(None).await.unwrap().undelivered, 1);
+    assert_eq!(fate(&mut rig, late).await, (None, None, undelivered));
+}
+
+/// P10: a decision that lost ends nothing.
+#[tokio::test]
+async fn a_lost_decision_consumes_nothing() {
+    let mut rig = rig().await;
+    let run = rig.start("a").await;
+    let id = stored(&rig, approve("1")).await;
+    rig.store.append(&[step(run, 1)]).await.unwrap();
+    let late = Append {
+        nonce: 1,
+        taken: vec![id],
+        consumed: vec![id],
+        ..step(run, 1)
+    };
+    assert_eq!(rig.store.append(&[late]).await.unwrap(), [Appended::Lost]);
+    assert_eq!(fate(&mut rig, id).await, (None, None, None));
+}
+
+#[tokio::test]
+async fn a_signal_wakes_a_parked_run() {
+    let rig = rig().await;
+    let run = rig.start("a").await;
+    rig.store.append(&[park(run, 1, None)]).await.unwrap();
+    stored(&rig, approve("1")).await;
+    assert_eq!(rig.store.mail_sweep(None).await.unwrap().woken, 1);
+}
+
+/// Tampered with, past the table's checks.
+#[tokio::test]
+async fn mail_that_cannot_be_read_stops_nobody_elses() {
+    let mut rig = rig().await;
+    let run = rig.start("a").await;
+    let (worker, _) = rig.owned().await;
+    rig.run("ALTER TABLE everstep.inbox DROP CONSTRAINT inbox_command_is_readable")
+        .await;
+    rig.run(&format!(
+        "INSERT INTO everstep.inbox (run_id, kind, dedup_key, payload) VALUES ('{run}', 'Pause', 'k', '[]')"
+    ))
+    .await;
+    let id = stored(&rig, approve("1")).await;
+    let told = rig.store.mail_sweep(Some(worker)).await.unwrap().told;
+    assert_eq!(told.iter().map(|(_, row)| row.id).collect::<Vec<_>>(), [id]);
+}
+
+#[tokio::test]
+async fn facts_say_what_became_of_a_signal_and_changes_are_told_until_shown() {
+    let rig = rig().await;
+    let run = rig.start("a").await;
+    let one = stored(&rig, approve("1")).await;
+    let two = stored(&rig, approve("2")).await;
+    let three = stored(&rig, approve("3")).await;
+    let uids = ["3", "none", "1", "2"].map(str::to_owned);
+    let facts = rig.store.signal_facts(&uids).await.unwrap();
+    let order: Vec<_> = facts.iter().map(|fact| (&*fact.uid, fact.id, fact.run)).collect();
+    assert_eq!(order, [("3", three, run), ("1", one, run), ("2", two, run)]);
+    assert!(
+        facts
+            .iter()
+            .all(|fact| fact.outcome.is_none() && fact.phase == Some(Phase::Pending))
+    );
+    assert!(
+        rig.store.changed_signals(10).await.unwrap().is_empty(),
+        "stored is no news"
+    );
+    rig.store.mark_signals_shown(&[one]).await.unwrap();
+
+    let events = format!(
+        r#"[{{"SignalConsumed":{{"step":"approval","id":{one}}}}},{{"SignalRejected":{{"id":{two},"reason":"BufferFull"}}}}]"#
+    );
+    let decided = Append {
+        events,
+        taken: vec![one, two],
+        consumed: vec![one],
+        undelivered: vec![two],
+        ..step(run, 1)
+    };
+    rig.store.append(&[decided]).await.unwrap();
+    rig.store.append(&[finish(run, 2)]).await.unwrap();
+    rig.store.mail_sweep(None).await.unwrap();
+    let outcomes: Vec<_> = rig
+        .store
+        .signal_facts(&uids)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|fact| fact.outcome)
+        .collect();
+    let rejected = Some(everstep::engine::Rejection::BufferFull);
+    let at = Some(step(run, 1).at);
+    assert_eq!(outcomes[0], Some(SignalOutcome::Undelivered { reason: None }));
+    assert_eq!(
+        outcomes[1],
+        Some(SignalOutcome::Consumed {
+            step: Some("approval".to_owned()),
+            at
+        })
+    );
+    assert_eq!(outcomes[2], Some(SignalOutcome::Undelivered { reason: rejected }));
+
+    let changed = rig.store.changed_signals(10).await.unwrap();
+    assert_eq!(
+        changed.iter().map(|signal| signal.id).collect::<Vec<_>>(),
+        [one, two, three]
+    );
+    assert_eq!(
+        (&*changed[0].namespace, &*changed[0].name, &*changed[0].uid),
+        ("shop", "signal-1", "1")
+    );
+    rig.store.mark_signals_shown(&[one, two]).await.unwrap();
+    assert_eq!(rig.store.changed_signals(10).await.unwrap()[0].id, three);
+}
+
+/// What each look-up can use when the tables are large.
+#[tokio::test]
+async fn looks_at_signals_and_names_have_an_index_each() {
+    let mut rig = rig().await;
+    rig.run("SET enable_seqscan = off").await;
+    for (query, index) in [
+        (
+            "SELECT id FROM everstep.inbox AS i WHERE i.kind = 'Signal' AND i.source_uid IS NOT NULL
+               AND i.outcome IS NOT NULL AND NOT i.shown ORDER BY i.id LIMIT 1",
+            "inbox_unshown",
+        ),
+        (
+            "SELECT id FROM everstep.inbox AS i WHERE i.kind = 'Signal' AND i.source_uid = 'x'",
+            "inbox_of_object",
+        ),
+        (
+            "SELECT uid FROM everstep.owners AS o WHERE o.namespace = 'n' AND o.name = 'w' AND o.kind = 'Workflow'",
+            "owners_named",
+        ),
+        (
+            "SELECT id FROM everstep.run_list ORDER BY id DESC LIMIT 10",
+            "Backward using runs_pkey",
+        ),
+        (
+            "SELECT seq FROM everstep.run_history WHERE run_id = '00000000-0000-7000-8000-000000000000'",
+            "journal_pkey",
+        ),
+        (
+            "SELECT step FROM everstep.step_list WHERE run_id = '00000000-0000-7000-8000-000000000000'",
+            "journal_pkey",
+        ),
+    ] {
+        let explain = sqlx::AssertSqlSafe(format!("EXPLAIN {query}"));
+        let lines: Vec<String> = sqlx::query_scalar(explain).fetch_all(&mut rig.sql).await.unwrap();
+        assert!(lines.iter().any(|line| line.contains(index)), "{query}: {lines:#?}");
+    }
+}
+
+fn commanded(generation: i64, commands: Vec<Command>) -> Submission {
+    Submission {
+        commands,
+        start: None,
+        ..edited("a", generation)
+    }
+}
+
+async fn kinds(rig: &mut Rig, run: Uuid) -> Vec<String> {
+    let select = "SELECT dedup_key || ' ' || payload FROM everstep.inbox WHERE run_id = $1 ORDER BY id";
+    sqlx::query_scalar(select)
+        .bind(run)
+        .fetch_all(&mut rig.sql)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_command_is_sent_once_for_each_generation_and_never_by_a_stale_replica() {
+    let mut rig = rig().await;
+    let run = rig.start("a").await;
+    let all = vec![
+        Command::Pause,
+        Command::Resume,
+        Command::Retry { from: None },
+        Command::Retry {
+            from: Some("b".to_owned()),
+        },
+        Command::Cancel { reason: "c".to_owned() },
+        Command::Terminate { reason: "t".to_owned() },
+    ];
+    rig.submit(commanded(2, all.clone())).await;
+    let expected = [
+        r#"a/2/Pause {"generation":2}"#,
+        r#"a/2/Resume {"generation":2}"#,
+        r#"a/2/Retry {"from":null}"#,
+        r#"a/2/Cancel {"reason":"c"}"#,
+        r#"a/2/Terminate {"reason":"t"}"#,
+    ];
+    assert_eq!(kinds(&mut rig, run).await, expected);
+    let written =
+        "SELECT concat_ws(' ', (SELECT count(*) FROM everstep.audit), (SELECT last_value FROM everstep.inbox_id_seq))";
+    let before: String = rig.one(written).await;
+    rig.submit(commanded(2, all.clone())).await;
+    assert!(rig.submit(commanded(1, vec![Command::Pause])).await.stale);
+    assert_eq!(rig.one::<String>(written).await, before);
+    rig.submit(commanded(3, vec![Command::Pause])).await;
+    assert_eq!(kinds(&mut rig, run).await.len(), 6);
+    let (_, loaded) = rig.owned().await;
+    assert_eq!(loaded.mail.len(), 6);
+    assert_eq!(loaded.mail[0].mail, Mail::Pause { generation: 2 });
+    assert_eq!(rig.count("audit WHERE operation = 'pause'").await, 2);
+}
+
+#[tokio::test]
+async fn a_command_reaches_the_run_that_the_same_call_starts_and_none_that_is_over() {
+    let mut rig = rig().await;
+    let run = rig
+        .submit(Submission {
+            commands: vec![Command::Pause],
+            ..wish("a")
+        })
+        .await
+        .run
+        .unwrap();
+    assert_eq!(kinds(&mut rig, run).await.len(), 1);
+    rig.store.append(&[finish(run, 1)]).await.unwrap();
+    rig.submit(commanded(2, vec![Command::Cancel { reason: "x".to_owned() }]))
+        .await;
+    assert_eq!(kinds(&mut rig, run).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_run_of_a_workflow_run_belongs_to_that_object_and_runs_the_workflow() {
+    let mut rig = rig().await;
+    let of_run = Submission {
+        kind: "WorkflowRun".to_owned(),
+        name: "run-1".to_owned(),
+        workflow: "order".to_owned(),
+        start: Some(Start {
+            start_key: "run/r".to_owned(),
+            input: None,
+            trigger: "Run".to_owned(),
+        }),
+        ..wish("r")
+    };
+    let submitted = rig.submit(of_run.clone()).await;
+    assert!(submitted.started);
+    assert_eq!(rig.submit(of_run).await.run, submitted.run);
+    let row = "SELECT concat_ws(' ', owner_kind, owner_name, owner_uid, workflow) FROM everstep.runs";
+    assert_eq!(rig.one::<String>(row).await, "WorkflowRun run-1 r order");
+    assert_eq!(rig.count("starts WHERE workflow = 'order'").await, 1);
+    let (_, loaded) = rig.owned().await;
+    assert_eq!((&*loaded.origin.workflow, &*loaded.origin.name), ("order", "run-1"));
+}
+
+#[tokio::test]
+async fn the_tables_refuse_mail_that_nobody_could_read() {
+    let mut rig = rig().await;
+    let run = rig.start("a").await;
+    for values in [
+        "'Terminate', NULL, NULL, '{}'",
+        "'Pause', NULL, 1, '{\"generation\": 2}'",
+        "'Resume', NULL, NULL, '{\"generation\": 2}'",
+        "'Retry', NULL, NULL, '{\"from\": 1}'",
+        "'Retry', NULL, NULL, '[]'",
+        "'Signal', NULL, NULL, '1'",
+        "'Signal', '', NULL, '1'",
+    ] {
+        let insert = format!(
+            "INSERT INTO everstep.inbox (run_id, kind, dedup_key, signal, generation, payload)
+             SELECT '{run}', v.kind, 'k', v.signal, v.generation::bigint, v.payload::json
+             FROM (VALUES ({values})) AS v (kind, signal, generation, payload)"
+        );
+        let error = sqlx::raw_sql(sqlx::AssertSqlSafe(insert))
+            .execute(&mut rig.sql)
+            .await
+            .unwrap_err();
+        assert_eq!(error.as_database_error().unwrap().code().unwrap(), "23514", "{values}");
+    }
+    // A data error is the caller's, not an outage.
+    let long = SignalWish {
+        dedup_key: "x".repeat(5000),
+        ..approve("1")
+    };
+    assert!(matches!(post(&rig, long).await, Posted::Invalid(_)));
+}
