@@ -99,7 +99,7 @@ async fn paused_run_begins_nothing_until_it_is_resumed() {
 async fn suspended_workflow_stands_still_until_it_is_no_more() {
     let system = System::new("suspended").await;
     let _all = system.start("all", &[]).await;
-    let nap = "{steps: [{name: nap, sleep: {for: 1s}}, {name: a, set: {}}]}";
+    let nap = "{steps: [{name: nap, sleep: {for: 5s}}, {name: a, set: {}}]}";
     let suspended = nap.replacen('{', "{suspend: true, ", 1);
     // Never started, and told to stand still in mid-run.
     system

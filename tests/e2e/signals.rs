@@ -27,13 +27,16 @@ async fn signal_that_was_created_while_the_controller_was_down_is_consumed_when_
     controller.kill().await;
 
     system
-        .apply(&signal("go", "{target: {workflow: held}, signal: go, payload: {n: 1}}"))
+        .apply(&signal(
+            "go",
+            "{target: {workflow: held}, signal: go, payload: {number: 1}}",
+        ))
         .await;
     assert!(system.get("signals", "go").await["status"]["run"].is_null());
     let _controller = system.start("controller", &[]).await;
     system.until_of("signals", "go", "is consumed", is_consumed).await;
     let held = system.finished("held").await;
-    assert_eq!(held["status"]["run"]["output"]["said"], json!({"n": 1}));
+    assert_eq!(held["status"]["run"]["output"]["said"], json!({"number": 1}));
 }
 
 #[tokio::test]
@@ -56,7 +59,10 @@ output: {said: =steps.hold.output.payload}
         .until("held", "is at the gate", |held| held["status"]["run"]["step"] == "gate")
         .await;
     system
-        .apply(&signal("go", "{target: {workflow: held}, signal: go, payload: {n: 2}}"))
+        .apply(&signal(
+            "go",
+            "{target: {workflow: held}, signal: go, payload: {number: 2}}",
+        ))
         .await;
     let stored = ["wait", "--for=condition=Stored", "--timeout=30s", "esig/go"];
     system.kubectl(&stored).await;
@@ -65,7 +71,7 @@ output: {said: =steps.hold.output.payload}
     system.kubectl(&["delete", "esig", "go"]).await;
     target.open();
     let held = system.finished("held").await;
-    assert_eq!(held["status"]["run"]["output"]["said"], json!({"n": 2}));
+    assert_eq!(held["status"]["run"]["output"]["said"], json!({"number": 2}));
 }
 
 #[tokio::test]
@@ -81,7 +87,7 @@ async fn signal_that_cannot_do_what_it_says_tells_why() {
         .until("asleep", "sleeps", |it| it["status"]["run"]["phase"] == "Sleeping")
         .await;
 
-    let once = "{target: {workflow: asleep}, signal: go, payload: {n: 1}, dedupKey: k}";
+    let once = "{target: {workflow: asleep}, signal: go, payload: {number: 1}, dedupKey: k}";
     system.apply(&signal("once", once)).await;
     system.until_of("signals", "once", "is stored", is_stored).await;
     let rows = [
@@ -92,7 +98,7 @@ async fn signal_that_cannot_do_what_it_says_tells_why() {
         ),
         (
             "otherwise",
-            once.replace("n: 1", "n: 2"),
+            once.replace("number: 1", "number: 2"),
             "True/Duplicate False/Duplicate False/Duplicate",
         ),
         (
@@ -151,14 +157,17 @@ async fn signal_whose_target_comes_later_is_stored_then() {
     let system = System::new("early").await;
     let _all = system.start("all", &[]).await;
     system
-        .apply(&signal("go", "{target: {workflow: held}, signal: go, payload: {n: 3}}"))
+        .apply(&signal(
+            "go",
+            "{target: {workflow: held}, signal: go, payload: {number: 3}}",
+        ))
         .await;
     let waits = |it: &Value| condition(it, "Stored")["reason"] == "TargetNotFound";
     let object = system.until_of("signals", "go", "looks for its target", waits).await;
     assert_eq!(condition(&object, "Stored")["status"], "Unknown");
     system.apply(&workflow("held", WAITS)).await;
     let held = system.finished("held").await;
-    assert_eq!(held["status"]["run"]["output"]["said"], json!({"n": 3}));
+    assert_eq!(held["status"]["run"]["output"]["said"], json!({"number": 3}));
     system.until_of("signals", "go", "is consumed", is_consumed).await;
 }
 

@@ -219,8 +219,7 @@ mod tests {
             wished: Some(run("r", Phase::Running)),
             ..no_facts()
         };
-        let expected =
-            "Accepted=True/Accepted Succeeded=Unknown/Running Ready=False/Running Reconciling=True/Running";
+        let expected = "Accepted=True/Accepted Succeeded=Unknown/Running Ready=False/Running Reconciling=True/Running";
         for desired in ["Running", "Paused", "Cancelled"] {
             assert_eq!(row(Known::Accepted(&wish(desired), &foreign)), expected, "{desired}");
         }
