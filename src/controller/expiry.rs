@@ -9,6 +9,7 @@ use kube::api::{Api, DeleteParams, DynamicObject, Preconditions};
 use super::apply::resource;
 use super::call::{CallError, call};
 use super::key::Key;
+use super::lenient::Lenient;
 use super::{Error, Next, Shared};
 
 /// Labels and annotations by which Argo CD, Flux and Helm know their objects: they would create them again.
@@ -67,7 +68,7 @@ fn left(ttl: Duration, ended_at: Timestamp, now: Timestamp) -> Duration {
 
 /// Deletes this very object, as it was when it was found to be done: one that was changed since is judged anew.
 async fn delete(client: &Client, key: &Key, object: &DynamicObject) -> Result<(), CallError> {
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &key.namespace, &resource(key.kind));
+    let api: Api<Lenient> = Api::namespaced_with(client.clone(), &key.namespace, &resource(key.kind));
     let params = DeleteParams {
         preconditions: Some(Preconditions {
             uid: object.metadata.uid.clone(),

@@ -26,6 +26,7 @@ mod events;
 mod expiry;
 mod identity;
 mod key;
+mod lenient;
 mod notice;
 mod queue;
 mod reconcile;

@@ -6,6 +6,9 @@ use kube::api::DynamicObject;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::lenient::UNREADABLE;
+use crate::engine::Violation;
+
 /// An object as the cache has it.
 pub(crate) struct Seen<S> {
     pub(crate) object: Arc<DynamicObject>,
@@ -36,7 +39,20 @@ impl<S: Default + DeserializeOwned> Seen<S> {
 
 impl<S> Seen<S> {
     /// The spec as it was written.
-    pub(crate) fn spec(&self) -> &Value {
-        self.object.data.get("spec").unwrap_or(&Value::Null)
+    ///
+    /// # Errors
+    /// What to tell the user of one that could not be read.
+    pub(crate) fn spec(&self) -> Result<&Value, Vec<Violation>> {
+        let data = &self.object.data;
+        match data.get(UNREADABLE) {
+            None => Ok(data.get("spec").unwrap_or(&Value::Null)),
+            Some(why) => Err(vec![Violation {
+                path: "spec".to_owned(),
+                message: format!(
+                    "cannot be read, it may be nested too deep: {}",
+                    why.as_str().unwrap_or_default()
+                ),
+            }]),
+        }
     }
 }

@@ -153,6 +153,57 @@ async fn signal_that_cannot_do_what_it_says_tells_why() {
 }
 
 #[tokio::test]
+async fn signal_that_is_nested_too_deep_is_refused_and_costs_no_other_one() {
+    let system = System::new("deep").await;
+    let all = system.start("all", &[]).await;
+    system.apply(&workflow("held", WAITS)).await;
+    system.until("held", "waits", is_waiting).await;
+    // At the limit, over what we take, and over what a JSON reader stands.
+    for (name, levels) in [("over", 100), ("beyond", 1000)] {
+        let payload = "{\"a\":".repeat(levels) + "1" + &"}".repeat(levels);
+        let created = create_deep(&system, name, &payload).await;
+        assert_eq!(created, 201, "{name}");
+        let wait = [
+            "wait",
+            "--for=jsonpath={.status.conditions[?(@.type=='Stored')].reason}=InvalidSpec",
+        ];
+        let said = system
+            .kubectl(&[&wait[..], &["--timeout=30s", &format!("esig/{name}")]].concat())
+            .await;
+        assert!(said.contains("condition met"), "{said}");
+    }
+    // What the API server itself does not take is no object.
+    let payload = "{\"a\":".repeat(10_001) + "1" + &"}".repeat(10_001);
+    assert_eq!(create_deep(&system, "absurd", &payload).await, 400);
+    // A new process lists them.
+    all.stop().await;
+    let _all = system.start("all", &[]).await;
+    system
+        .apply(&signal(
+            "go",
+            "{target: {workflow: held}, signal: go, payload: {number: 4}}",
+        ))
+        .await;
+    let held = system.finished("held").await;
+    assert_eq!(held["status"]["run"]["output"]["said"], json!({"number": 4}));
+}
+
+/// Creates a Signal with this payload; the HTTP status of the answer.
+async fn create_deep(system: &System, name: &str, payload: &str) -> u16 {
+    let body = format!(
+        r#"{{"apiVersion": "everstep.dev/v1alpha1", "kind": "Signal", "metadata": {{"name": "{name}"}},
+        "spec": {{"target": {{"workflow": "held"}}, "signal": "go", "payload": {payload}}}}}"#
+    );
+    let path = format!("/apis/everstep.dev/v1alpha1/namespaces/{}/signals", system.namespace);
+    let request = axum::http::Request::post(path)
+        .header("content-type", "application/json")
+        .body(kube::client::Body::from(body.into_bytes()))
+        .unwrap();
+    let client = controlplane::shared().await.client().await.unwrap();
+    client.send(request).await.unwrap().status().as_u16()
+}
+
+#[tokio::test]
 async fn signal_whose_target_comes_later_is_stored_then() {
     let system = System::new("early").await;
     let _all = system.start("all", &[]).await;

@@ -40,7 +40,9 @@ pub(super) async fn reconcile(shared: &Shared, key: &Key) -> Result<Next, Error>
     };
     // Before the facts are read, so that they have the outcome that is to be shown.
     let told = shared.unshown.of(&seen.uid);
-    let intent = intent::of(&seen.uid, key, seen.generation, seen.spec());
+    let intent = seen
+        .spec()
+        .and_then(|spec| intent::of(&seen.uid, key, seen.generation, spec));
     let next = if status::ended_at(&seen.status).is_some() {
         // Nothing about it changes any more.
         Next::Resync

@@ -41,7 +41,7 @@ pub(super) async fn reconcile(shared: &Shared, key: &Key) -> Result<Next, Error>
     };
     // Before the facts are read, so that they are at least as new.
     let changed = shared.unprojected.of(key);
-    let intent = intent::of(&seen.uid, seen.spec());
+    let intent = seen.spec().and_then(|spec| intent::of(&seen.uid, spec));
     let answer = match &intent {
         Ok(intent) => submit(shared, key, &seen, intent).await,
         Err(_) => facts(shared, key, &seen.uid, None).await.map(Answer::facts),

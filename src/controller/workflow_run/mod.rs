@@ -53,7 +53,7 @@ pub(super) async fn reconcile(shared: &Shared, key: &Key) -> Result<Next, Error>
     };
     // Before the facts are read, so that they are at least as new.
     let changed = shared.unprojected.of(key);
-    let wish = match intent::of(&seen.uid, &key.name, seen.spec()) {
+    let wish = match seen.spec().and_then(|spec| intent::of(&seen.uid, &key.name, spec)) {
         Ok(wish) => wish,
         Err(violations) => return project(shared, key, &seen, Known::Invalid(&violations)).await,
     };
@@ -264,6 +264,95 @@ async fn project(shared: &Shared, key: &Key, seen: &Seen, known: Known<'_>) -> R
                 shared.announce(&Regarding::object(key, &seen.uid), &told).await;
             }
             Ok(Next::Resync)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::controller::workflow::fixtures::{REVISION, facts as facts_of, no_facts, run};
+    use crate::engine::Phase;
+    use crate::store::{DefinitionId, DeletionPolicy, OwnerFacts, Retention};
+
+    fn wish(desired: &str) -> Wish {
+        let spec = json!({"workflowRef": {"name": "w"}, "desiredState": desired});
+        intent::of("u", "r", &spec).unwrap()
+    }
+
+    fn accepted(generation: i64, facts: Facts) -> Facts {
+        let owner = OwnerFacts {
+            generation,
+            definition: DefinitionId(uuid::Uuid::nil()),
+            revision: REVISION.to_owned(),
+            deletion_policy: DeletionPolicy::Background,
+            retention: Retention::default(),
+            suspended: false,
+            suspected_at: None,
+            gone_at: None,
+        };
+        Facts {
+            owner: Some(owner),
+            ..facts
+        }
+    }
+
+    #[test]
+    fn converged_object_wants_nothing_and_every_difference_wants_something() {
+        let live = |phase| facts_of(&run("r", phase));
+        let lost = Facts {
+            run_row_missing: true,
+            ..no_facts()
+        };
+        let table = [
+            ("never seen", "Running", no_facts(), Wants::Submission),
+            ("never seen, and not to start", "Paused", no_facts(), Wants::Submission),
+            ("ended before it was seen", "Cancelled", no_facts(), Wants::Nothing),
+            ("ended before it was seen", "Terminated", no_facts(), Wants::Nothing),
+            (
+                "converged",
+                "Running",
+                accepted(2, live(Phase::Running)),
+                Wants::Nothing,
+            ),
+            ("converged", "Paused", accepted(2, live(Phase::Paused)), Wants::Nothing),
+            ("converged", "Paused", accepted(2, no_facts()), Wants::Nothing),
+            (
+                "to start at last",
+                "Running",
+                accepted(2, no_facts()),
+                Wants::Submission,
+            ),
+            (
+                "held by nobody",
+                "Running",
+                accepted(2, live(Phase::Paused)),
+                Wants::Submission,
+            ),
+            (
+                "new generation",
+                "Running",
+                accepted(1, live(Phase::Running)),
+                Wants::Submission,
+            ),
+            (
+                "new generation",
+                "Cancelled",
+                accepted(1, live(Phase::Running)),
+                Wants::Submission,
+            ),
+            (
+                "old news",
+                "Running",
+                accepted(3, live(Phase::Running)),
+                Wants::NewerObject,
+            ),
+            ("row vanished", "Running", accepted(2, lost), Wants::Submission),
+        ];
+        for (name, desired, facts, expected) in table {
+            assert_eq!(wants(&wish(desired), 2, &facts), expected, "{name}, {desired}");
         }
     }
 }

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, ApiResource, GroupVersionKind, PartialObjectMeta};
-use kube::core::DynamicObject;
+use kube::api::{Api, ApiResource, GetParams, GroupVersionKind, ListParams};
+use kube::core::{DynamicObject, Request};
 use kube::{Client, Resource};
+use serde::Deserialize;
 
 use crate::store::LiveOwner;
 
@@ -97,22 +98,17 @@ impl Witness {
 
     /// The UIDs in a LIST that begins now, by namespace and name: what the watches may not have shown yet.
     pub(super) async fn list(&self, kind: &str, namespace: &str) -> Result<HashMap<String, String>, Doubt> {
-        let api: Api<PartialObjectMeta<DynamicObject>> =
-            Api::namespaced_with(self.client.clone(), namespace, &resource(kind));
-        let list = ask(api.list(&kube::api::ListParams::default())).await?;
-        let named = list
-            .items
-            .into_iter()
-            .filter_map(|object| Some((object.metadata.uid?, object.metadata.name?)));
-        Ok(named.collect())
+        let request = asked(requests(kind, namespace).list_metadata(&ListParams::default()))?;
+        let list: List = ask(self.client.request(request)).await?;
+        let named = list.items.into_iter().map(|object| object.metadata);
+        Ok(named.filter_map(|object| Some((object.uid?, object.name?))).collect())
     }
 
     /// Whether this object is gone, or another one has its name.
     pub(super) async fn is_gone(&self, owner: &LiveOwner) -> Result<bool, Doubt> {
-        let api: Api<PartialObjectMeta<DynamicObject>> =
-            Api::namespaced_with(self.client.clone(), &owner.namespace, &resource(&owner.kind));
-        match tokio::time::timeout(DEADLINE, api.get_metadata(&owner.name)).await {
-            Ok(Ok(object)) => Ok(object.metadata.uid.as_deref().is_some_and(|uid| uid != owner.uid)),
+        let request = asked(requests(&owner.kind, &owner.namespace).get_metadata(&owner.name, &GetParams::default()))?;
+        match tokio::time::timeout(DEADLINE, self.client.request::<Named>(request)).await {
+            Ok(Ok(object)) => Ok(object.metadata.uid.is_some_and(|uid| uid != owner.uid)),
             // A server that does not know the kind answers 404 too, but names no object.
             Ok(Err(kube::Error::Api(status))) if status.code == 404 => {
                 let named = status
@@ -131,13 +127,35 @@ impl Witness {
     }
 }
 
+/// What is read of an object. Its managed fields are nested as deep as its spec, which a JSON reader may not stand.
+#[derive(Deserialize)]
+struct Named {
+    metadata: Identity,
+}
+
+#[derive(Deserialize)]
+struct Identity {
+    name: Option<String>,
+    uid: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct List {
+    items: Vec<Named>,
+}
+
 /// Of a kind that is not known, nothing is ever found.
-fn resource(kind: &str) -> ApiResource {
+fn requests(kind: &str, namespace: &str) -> Request {
     let plural = OWNERS
         .iter()
         .find(|(known, _)| *known == kind)
         .map_or("", |(_, plural)| plural);
-    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, "v1alpha1", kind), plural)
+    let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, "v1alpha1", kind), plural);
+    Request::new(DynamicObject::url_path(&resource, Some(namespace)))
+}
+
+fn asked<T, E: ToString>(request: Result<T, E>) -> Result<T, Doubt> {
+    request.map_err(|error| Doubt::NoAnswer(error.to_string()))
 }
 
 async fn ask<T>(question: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Doubt> {
