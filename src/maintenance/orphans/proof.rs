@@ -100,7 +100,7 @@ impl Witness {
     pub(super) async fn list(&self, kind: &str, namespace: &str) -> Result<HashMap<String, String>, Doubt> {
         let request = asked(requests(kind, namespace).list_metadata(&ListParams::default()))?;
         let list: List = ask(self.client.request(request)).await?;
-        let named = list.items.into_iter().map(|object| object.metadata);
+        let named = list.items.into_iter().flatten().map(|object| object.metadata);
         Ok(named.filter_map(|object| Some((object.uid?, object.name?))).collect())
     }
 
@@ -141,7 +141,8 @@ struct Identity {
 
 #[derive(Deserialize)]
 struct List {
-    items: Vec<Named>,
+    /// Null when there are none.
+    items: Option<Vec<Named>>,
 }
 
 /// Of a kind that is not known, nothing is ever found.
