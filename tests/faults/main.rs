@@ -4,6 +4,7 @@
 //! | file | what happens |
 //! |---|---|
 //! | `kills` | SIGKILLs of workers and controllers, at random, for as long as there are runs |
+//! | `signals` | SIGKILLs between the creation of Signals and their consumption |
 //! | `takeover` | one worker dies, stalls or is stopped; another one goes on |
 //! | `outages` | the API server or PostgreSQL is away |
 //! | `replicas` | two controllers, neither of which leads |
@@ -18,6 +19,7 @@ mod kills;
 mod outages;
 mod replicas;
 mod seed;
+mod signals;
 #[path = "../support/mod.rs"]
 mod support;
 mod takeover;
