@@ -105,8 +105,9 @@ fn plan(loaded: &Loaded, definition: &Definition, now: Timestamp) -> Result<Appe
         nonce: nonce(loaded, now),
         events: serde_json::to_string(&events).map_err(|error| error.to_string())?,
         taken: Vec::new(),
-        consumed: Vec::new(),
-        undelivered: Vec::new(),
+        // A step that this ends may be followed by one that a kept signal ends.
+        consumed: engine::consumed(&events),
+        undelivered: engine::rejected(&events).into_iter().map(|(id, _)| id).collect(),
         then: Then::Keep { told: None },
     })
 }

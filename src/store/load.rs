@@ -43,8 +43,9 @@ LEFT JOIN LATERAL (
     SELECT i.id, i.kind, i.signal, i.payload::text AS payload, i.by, i.received_at
     FROM everstep.inbox AS i
     WHERE i.run_id = a.run_id AND i.taken_seq IS NULL AND i.outcome IS NULL AND i.kind = ANY ($1)
-    ORDER BY i.id
-    LIMIT 1000                      -- the rest comes with the next sweep
+    -- Of many signals the rest comes with the next sweep; but a pause or a cancel is known before the run goes on.
+    ORDER BY i.kind = 'Signal', i.id
+    LIMIT 1000
   ) AS mail
 ) AS mail ON true
 "
@@ -79,7 +80,7 @@ pub struct Loaded {
     pub snapshot: Option<Snapshot>,
     /// The decisions after the snapshot, oldest first.
     pub tail: Vec<Decision>,
-    /// Untaken mail, oldest first.
+    /// Untaken mail, oldest first. Of much of it only the oldest signals; no command is missing.
     pub mail: Vec<InboxRow>,
     /// The sequence number that the stored summary belongs to.
     pub summary_seq: i32,
@@ -225,7 +226,8 @@ fn mail(row: &PgRow) -> Result<Vec<InboxRow>, Error> {
     let payloads: Option<Vec<String>> = column(row, "mail_payloads")?;
     let senders: Option<Vec<Option<String>>> = column(row, "mail_senders")?;
     let times: Option<Vec<jiff_sqlx::Timestamp>> = column(row, "mail_times")?;
-    ids.into_iter()
+    let mut mail = ids
+        .into_iter()
         .flatten()
         .zip(kinds.into_iter().flatten())
         .zip(signals.into_iter().flatten())
@@ -242,5 +244,7 @@ fn mail(row: &PgRow) -> Result<Vec<InboxRow>, Error> {
                 received_at: at.to_jiff(),
             })
         })
-        .collect()
+        .collect::<Result<Vec<_>, _>>()?;
+    mail.sort_by_key(|row| row.id);
+    Ok(mail)
 }

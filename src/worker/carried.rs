@@ -204,16 +204,13 @@ impl Carried {
         self.mailbox.tell(began, row)
     }
 
-    /// Decides on all that is pending, in the order results, mail, timeouts, and says what to append; none when there is
+    /// Decides on all that is pending, in the order results, mail, claim, timeouts, and says what to append; none when there is
     /// nothing to write. Not to be called while an append is unanswered.
     pub(super) fn decide(&mut self, now: Now, nonce: i64) -> Option<Append> {
         debug_assert!(!self.is_unanswered(), "one unanswered append a run");
         let mut events = Vec::new();
         if std::mem::take(&mut self.cut_off) {
             self.advance(Input::TakenOver, now.at, &mut events);
-        }
-        if std::mem::take(&mut self.fresh) {
-            self.advance(Input::Claimed, now.at, &mut events);
         }
         for input in std::mem::take(&mut self.ended) {
             if let Input::StepEnded { step, attempt, .. } = &input {
@@ -224,6 +221,10 @@ impl Carried {
         let (taken, mail) = self.mailbox.take();
         if !mail.is_empty() {
             self.advance(Input::Mail(mail), now.at, &mut events);
+        }
+        // After the mail: a run that was paused or cancelled before anybody carried it begins nothing.
+        if std::mem::take(&mut self.fresh) {
+            self.advance(Input::Claimed, now.at, &mut events);
         }
         if self.wake_at().is_some_and(|at| at <= now.at) {
             self.advance(Input::TimersDue, now.at, &mut events);
@@ -474,6 +475,36 @@ mod tests {
         assert_eq!((append.seq, append.taken), (2, vec![7]));
         assert!(carried.is_unanswered() && carried.to_start().is_empty());
         assert_eq!(carried.mine(2), Some(Leaving::Finished));
+    }
+
+    /// What came together with the start is known before anything begins.
+    #[test]
+    fn a_run_that_was_paused_or_cancelled_before_it_began_begins_no_step() {
+        let pause = engine::Mail::Pause { generation: 1 };
+        let mut carried = posting();
+        carried.arrive(1, vec![InboxRow { id: 7, mail: pause }]);
+        let append = carried.decide(now(), 1).expect("a decision");
+        assert_eq!(append.taken, [7]);
+        assert!(!append.events.contains("StepStarted"), "{}", append.events);
+        assert!(
+            matches!(append.then, Then::Park { wake_at: None, .. }),
+            "{:?}",
+            append.then
+        );
+        assert_eq!(carried.run.phase(), engine::Phase::Paused);
+
+        let reason = "enough".to_owned();
+        let mut carried = posting();
+        carried.arrive(
+            1,
+            vec![InboxRow {
+                id: 8,
+                mail: engine::Mail::Cancel { reason },
+            }],
+        );
+        let append = carried.decide(now(), 1).expect("a decision");
+        assert!(!append.events.contains("StepStarted"), "{}", append.events);
+        assert!(matches!(append.then, Then::Finish { .. }), "{:?}", append.then);
     }
 
     #[test]

@@ -1,7 +1,12 @@
 //! Signal objects and commands: stored once, taken by one decision, consumed by the same or a later one.
 
+use std::time::Duration;
+
 use everstep::engine::{Mail, Phase};
-use everstep::store::{Append, Appended, Command, Posted, SignalOutcome, SignalWish, Start, Submission, Target};
+use everstep::store::{
+    Append, Appended, Bell, Command, Listener, Posted, SignalOutcome, SignalWish, Start, Submission, TakeOver, Target,
+};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::rig::{Rig, edited, finish, park, rig, step, wish};
@@ -569,4 +574,139 @@ async fn the_tables_refuse_mail_that_nobody_could_read() {
         ..approve("1")
     };
     assert!(matches!(post(&rig, long).await, Posted::Invalid(_)));
+}
+
+/// A signal that a run has taken and keeps; answers its id.
+async fn kept(rig: &mut Rig, run: Uuid, seq: i32, uid: &str) -> i64 {
+    let id = stored(rig, approve(uid)).await;
+    let takes = Append {
+        taken: vec![id],
+        ..step(run, seq)
+    };
+    assert_eq!(rig.store.append(&[takes]).await.unwrap(), [Appended::Mine]);
+    assert_eq!(fate(rig, id).await, (Some(seq), None, None));
+    id
+}
+
+/// What follows from a takeover may be that a wait begins, and a signal that the run keeps is for it.
+#[tokio::test]
+async fn a_takeover_says_which_kept_signals_it_consumed() {
+    let mut rig = rig().await;
+    let run = rig.start("a").await;
+    let (dead, _) = rig.owned().await;
+    let (used, full, other) = (
+        kept(&mut rig, run, 1, "used").await,
+        kept(&mut rig, run, 2, "full").await,
+        kept(&mut rig, run, 3, "other").await,
+    );
+    rig.later("31 seconds").await;
+    let me = rig.worker().await;
+    let take_over = |seq| TakeOver {
+        dead,
+        append: Append {
+            consumed: vec![used],
+            undelivered: vec![full],
+            ..step(run, seq)
+        },
+    };
+    assert_eq!(
+        rig.store.take_over(me, &[take_over(3)]).await.unwrap(),
+        [Appended::Lost],
+        "decided on an older head"
+    );
+    assert_eq!(
+        fate(&mut rig, used).await,
+        (Some(1), None, None),
+        "and nothing of it happened"
+    );
+    assert_eq!(
+        rig.store.take_over(me, &[take_over(4)]).await.unwrap(),
+        [Appended::Mine]
+    );
+    assert_eq!(
+        fate(&mut rig, used).await,
+        (Some(1), Some(4), Some("Consumed".to_owned()))
+    );
+    assert_eq!(
+        fate(&mut rig, full).await,
+        (Some(2), None, Some("Undelivered".to_owned()))
+    );
+    assert_eq!(fate(&mut rig, other).await, (Some(3), None, None));
+}
+
+/// What no other ring of the same statement would tell: a controller that polls once a second is too late.
+#[tokio::test]
+async fn whatever_ends_a_signal_rings_for_controllers() {
+    let patience = Duration::from_secs(20);
+    let mut rig = rig().await;
+    let run = rig.start("a").await;
+    let (dead, _) = rig.owned().await;
+    let ids = [
+        kept(&mut rig, run, 1, "1").await,
+        kept(&mut rig, run, 2, "2").await,
+        kept(&mut rig, run, 3, "3").await,
+    ];
+    let mut changed: Listener = rig.store.listen(Bell::Changed);
+    for _ in 0..2 {
+        timeout(patience, changed.rung()).await.unwrap();
+    }
+    let consumes = Append {
+        consumed: vec![ids[0]],
+        ..step(run, 4)
+    };
+    rig.store.append(&[consumes]).await.unwrap();
+    timeout(patience, changed.rung())
+        .await
+        .expect("an append that consumed");
+    let rejects = Append {
+        undelivered: vec![ids[1]],
+        ..step(run, 5)
+    };
+    rig.store.append(&[rejects]).await.unwrap();
+    timeout(patience, changed.rung())
+        .await
+        .expect("an append that rejected");
+
+    rig.later("31 seconds").await;
+    let me = rig.worker().await;
+    let append = Append {
+        consumed: vec![ids[2]],
+        ..step(run, 6)
+    };
+    rig.store.take_over(me, &[TakeOver { dead, append }]).await.unwrap();
+    timeout(patience, changed.rung())
+        .await
+        .expect("a takeover that consumed");
+
+    let late = stored(&rig, approve("4")).await;
+    rig.run(&format!(
+        "UPDATE everstep.runs SET phase = 'Failed', finished_at = now() WHERE id = '{run}'"
+    ))
+    .await;
+    rig.store.discard(&[run]).await.unwrap();
+    assert_eq!(fate(&mut rig, late).await.2.as_deref(), Some("Undelivered"));
+    timeout(patience, changed.rung()).await.expect("mail of a finished run");
+
+    let later =
+        "INSERT INTO everstep.inbox (run_id, kind, signal, dedup_key, payload) VALUES ($1, 'Signal', 'x', 'k', '1')";
+    sqlx::query(later).bind(run).execute(&mut rig.sql).await.unwrap();
+    assert_eq!(rig.store.mail_sweep(None).await.unwrap().undelivered, 1);
+    timeout(patience, changed.rung()).await.expect("a sweep");
+}
+
+/// Else a run that is paused or cancelled would go on, because signals lie before the command.
+#[tokio::test]
+async fn a_load_has_every_command_however_many_signals_there_are() {
+    let mut rig = rig().await;
+    let run = rig.start("a").await;
+    rig.run(&format!(
+        "INSERT INTO everstep.inbox (run_id, kind, signal, dedup_key, payload)
+         SELECT '{run}', 'Signal', 'go', n, '{{}}' FROM generate_series(1, 1500) AS n"
+    ))
+    .await;
+    let cancel = rig.mail(run, "k").await;
+    let (_, loaded) = rig.owned().await;
+    let ids: Vec<i64> = loaded.mail.iter().map(|row| row.id).collect();
+    assert_eq!((ids.len(), ids.last()), (1000, Some(&cancel)));
+    assert!(ids.is_sorted(), "the order of arrival");
 }

@@ -53,27 +53,7 @@ impl Rig {
 
     /// Starts a run of these fields and answers its id.
     pub(crate) async fn start(&self, name: &str, body: Value) -> Uuid {
-        let revision = revision(&body);
-        let submission = Submission {
-            uid: name.to_owned(),
-            kind: "Workflow".to_owned(),
-            namespace: "default".to_owned(),
-            name: name.to_owned(),
-            workflow: name.to_owned(),
-            generation: 1,
-            deletion_policy: DeletionPolicy::Background,
-            retention: Retention::default(),
-            suspended: false,
-            revision: revision.clone(),
-            body: body.to_string(),
-            start: Some(Start {
-                start_key: format!("uid/{name}/{revision}"),
-                input: None,
-                trigger: "OnApply".to_owned(),
-            }),
-            only_when_idle: false,
-            commands: Vec::new(),
-        };
+        let submission = submission(name, &body);
         let submitted = self.store.submit(&[submission]).await.unwrap();
         self.store.ring(Bell::Work);
         submitted[0].run.unwrap()
@@ -186,6 +166,31 @@ impl Rig {
         let gaps = "SELECT count(*) FROM (SELECT count(*) AS rows, max(seq) AS last FROM everstep.journal GROUP BY run_id) AS j \
                     WHERE rows <> last";
         assert_eq!(self.count(gaps).await, 0, "gaps");
+    }
+}
+
+/// What the controller submits for a Workflow of these fields.
+pub(crate) fn submission(name: &str, body: &Value) -> Submission {
+    let revision = revision(body);
+    Submission {
+        uid: name.to_owned(),
+        kind: "Workflow".to_owned(),
+        namespace: "default".to_owned(),
+        name: name.to_owned(),
+        workflow: name.to_owned(),
+        generation: 1,
+        deletion_policy: DeletionPolicy::Background,
+        retention: Retention::default(),
+        suspended: false,
+        revision: revision.clone(),
+        body: body.to_string(),
+        start: Some(Start {
+            start_key: format!("uid/{name}/{revision}"),
+            input: None,
+            trigger: "OnApply".to_owned(),
+        }),
+        only_when_idle: false,
+        commands: Vec::new(),
     }
 }
 

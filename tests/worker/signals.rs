@@ -243,6 +243,45 @@ async fn what_was_done_is_undone_newest_first_and_finally_comes_after_it() {
     worker.stop().await;
 }
 
+/// A rescuer decides on what was cut off, and what follows from that may be the end of a wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_signal_that_a_takeover_consumes_is_consumed_in_the_inbox_too() {
+    let (rig, target) = (Rig::new().await, Target::start().await);
+    let worker = rig.worker().await;
+    let post = json!({"method": "POST", "url": target.url("/hold/pay")});
+    let run = rig
+        .start(
+            "cut-off",
+            json!({
+                "steps": [
+                    {"name": "pay", "http": post, "continueOnError": true},
+                    {"name": "w", "waitForSignal": {"signal": "go"}},
+                    {"name": "b", "http": {"url": target.url("/ok/b")}}
+                ],
+                "output": "=steps.w.output.payload.key"
+            }),
+        )
+        .await;
+    eventually("the attempt", async || target.seen("/hold/pay").len() == 1).await;
+    for key in ["1", "2"] {
+        rig.signal(run, "go", key).await;
+    }
+    eventually("taking", async || rig.count(UNTAKEN).await == 0).await;
+    rig.execute("UPDATE everstep.workers SET expires_at = everstep.now() - interval '1 second'")
+        .await;
+    assert_eq!(rig.ended(run).await, "Succeeded");
+    assert_eq!(rig.summary(run).await["output"], "1");
+    let journal = rig.journal(run).await;
+    assert!(journal.contains(&"TakenOver".to_owned()), "{journal:?}");
+    assert_eq!(target.seen("/hold/pay").len(), 1, "nobody knows what it did");
+    let fates = "SELECT count(*) FROM everstep.inbox
+                 WHERE (dedup_key, outcome) IN (('1', 'Consumed'), ('2', 'Undelivered'))
+                   AND (consumed_seq > taken_seq) IS DISTINCT FROM (outcome = 'Undelivered')";
+    assert_eq!(rig.count(fates).await, 2);
+    rig.is_clean().await;
+    worker.stop().await;
+}
+
 /// A run that stands still is parked: it costs a worker nothing, and mail alone moves it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paused_run_lets_its_attempt_end_begins_nothing_and_goes_on_when_resumed() {

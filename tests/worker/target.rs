@@ -64,7 +64,13 @@ impl Target {
 
     /// The paths of all requests so far.
     pub(crate) fn all(&self) -> Vec<String> {
-        self.state.seen.lock().unwrap().iter().map(|seen| seen.path.clone()).collect()
+        self.state
+            .seen
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|seen| seen.path.clone())
+            .collect()
     }
 
     /// Requests to this path whose client closed the connection while it waited.

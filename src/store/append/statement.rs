@@ -121,6 +121,17 @@ impl Append {
     }
 }
 
+/// Run, id and outcome of the signals that these decisions end.
+pub(in crate::store) fn fates(part: &[&Append]) -> Vec<(Uuid, i64, &'static str)> {
+    let of = |append: &Append| {
+        let (run, letters) = (append.run, append.letters());
+        letters
+            .into_iter()
+            .filter_map(move |(id, letter)| Some((run, id, letter.fate?)))
+    };
+    part.iter().flat_map(|append| of(append)).collect()
+}
+
 /// Which of these decisions are in the journal.
 pub(super) fn whose(part: &[&Append]) -> Statement<'static> {
     sqlx::query(WHOSE)

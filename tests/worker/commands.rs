@@ -1,0 +1,349 @@
+//! Commands of objects to runs in every state: stored once, audited once, applied once, whoever sends them how often.
+//!
+//! What each leads to, event by event, is a table of the engine's; here it is the whole way: object, inbox, sweep or load,
+//! decision, and what the run's row says then.
+
+use everstep::{
+    engine::Phase,
+    store::{Bell, Command, Submission},
+};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{
+    rig::{Rig, eventually, submission},
+    target::Target,
+};
+
+const COMMANDS: [&str; 5] = ["Cancel", "Terminate", "Pause", "Resume", "Retry"];
+
+/// The phase after each of [`COMMANDS`], while requests that are held stay unanswered.
+const TABLE: &[(&str, [&str; 5])] = &[
+    ("pending", ["Cancelling", "Cancelling", "Paused", "Running", "Running"]),
+    (
+        "running",
+        ["Compensating", "Cancelling", "Paused", "Running", "Running"],
+    ),
+    (
+        "retrying",
+        ["Compensating", "Cancelling", "Paused", "Running", "Running"],
+    ),
+    (
+        "sleeping",
+        ["Compensating", "Cancelling", "Paused", "Sleeping", "Sleeping"],
+    ),
+    (
+        "waiting",
+        ["Compensating", "Cancelling", "Paused", "Waiting", "Waiting"],
+    ),
+    (
+        "running, paused",
+        ["Compensating", "Cancelling", "Paused", "Running", "Paused"],
+    ),
+    (
+        "retrying, paused",
+        ["Compensating", "Cancelling", "Paused", "Running", "Paused"],
+    ),
+    (
+        "sleeping, paused",
+        ["Compensating", "Cancelling", "Paused", "Sleeping", "Paused"],
+    ),
+    (
+        "waiting, paused",
+        ["Compensating", "Cancelling", "Paused", "Waiting", "Paused"],
+    ),
+    ("parked", ["Compensating", "Running", "Paused", "Paused", "Running"]),
+    (
+        "parked, paused",
+        ["Compensating", "Running", "Paused", "Paused", "Paused"],
+    ),
+    (
+        "compensating",
+        ["Compensating", "Running", "Paused", "Compensating", "Compensating"],
+    ),
+    (
+        "compensating, paused",
+        ["Compensating", "Running", "Paused", "Compensating", "Paused"],
+    ),
+    (
+        "compensation failed",
+        ["Paused", "Running", "Paused", "Paused", "Running"],
+    ),
+    (
+        "compensation failed, paused",
+        ["Paused", "Running", "Paused", "Paused", "Paused"],
+    ),
+    ("finally", ["Running", "Running", "Paused", "Running", "Running"]),
+    ("finally, paused", ["Running", "Running", "Paused", "Running", "Paused"]),
+    (
+        "cancelling",
+        ["Cancelling", "Cancelling", "Paused", "Cancelling", "Cancelling"],
+    ),
+    (
+        "cancelling, paused",
+        ["Cancelling", "Cancelling", "Paused", "Cancelling", "Paused"],
+    ),
+    ("succeeded", ["Succeeded"; 5]),
+    ("failed", ["Failed"; 5]),
+    ("cancelled", ["Cancelled"; 5]),
+    ("timed out", ["TimedOut"; 5]),
+];
+
+/// One run of the table.
+struct Case {
+    state: &'static str,
+    command: &'static str,
+    expected: &'static str,
+    name: String,
+    body: Value,
+    run: Uuid,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_command_is_applied_once_and_audited_once_in_every_state() {
+    let (rig, target) = (Rig::new().await, Target::start().await);
+    let mut cases = Vec::new();
+    for (row, (state, phases)) in TABLE.iter().enumerate() {
+        for (command, expected) in COMMANDS.into_iter().zip(phases) {
+            let name = format!("state-{row}-{}", command.to_lowercase());
+            let body = body(&target, &name, state);
+            let run = rig.start(&name, body.clone()).await;
+            cases.push(Case {
+                state,
+                command,
+                expected,
+                name,
+                body,
+                run,
+            });
+        }
+    }
+    let (pending, others): (Vec<Case>, Vec<Case>) = cases.into_iter().partition(|case| case.state == "pending");
+    for case in &pending {
+        case.send(&rig, 3, case.command).await;
+    }
+    let worker = rig.patient_worker().await;
+    for case in &others {
+        case.reach(&rig, &target).await;
+    }
+    for case in &others {
+        case.pause_or_cancel(&rig).await;
+    }
+    for case in &others {
+        case.stand(&rig, &target).await;
+    }
+    for case in &others {
+        case.send(&rig, 3, case.command).await;
+    }
+    let untaken = "SELECT count(*) FROM everstep.inbox WHERE taken_seq IS NULL AND outcome IS NULL";
+    eventually("taking", async || rig.count(untaken).await == 0).await;
+    let cases: Vec<Case> = pending.into_iter().chain(others).collect();
+    for case in &cases {
+        let what = format!("{}: {} makes it {}", case.state, case.command, case.expected);
+        eventually(&what, async || rig.phase(case.run).await == case.expected).await;
+        case.was_applied_once(&rig).await;
+    }
+    // A pause that came before the run: not even its first step began.
+    let first = cases
+        .iter()
+        .find(|case| case.state == "pending" && case.command == "Pause");
+    assert!(target.seen(&first.unwrap().path("/ok", "done")).is_empty());
+
+    // However it goes on, no effect comes twice.
+    for case in cases.iter().filter(|case| !case.is_over()) {
+        case.send(&rig, 4, "Terminate").await;
+    }
+    target.release();
+    for case in &cases {
+        rig.ended(case.run).await;
+        assert_eq!(
+            target.seen(&case.path(case.last(), "z")).len(),
+            1,
+            "{}: {}",
+            case.state,
+            case.command
+        );
+        let undone = target.seen(&case.path(case.undo(), "undo"));
+        assert_eq!(undone.len(), case.undoings(), "{}: {}", case.state, case.command);
+    }
+    rig.is_clean().await;
+    worker.stop().await;
+}
+
+impl Case {
+    fn path(&self, how: &str, step: &str) -> String {
+        path(&self.name, how, step)
+    }
+
+    fn base(&self) -> &'static str {
+        self.state.split(',').next().unwrap()
+    }
+
+    fn is_over(&self) -> bool {
+        Phase::parse(self.expected).unwrap().is_terminal()
+    }
+
+    fn undo(&self) -> &'static str {
+        undo(self.state)
+    }
+
+    fn last(&self) -> &'static str {
+        if is_terminal(self.state) { "/ok" } else { "/hold" }
+    }
+
+    /// Requests that undo its step: attempts of one round count as what they are.
+    fn undoings(&self) -> usize {
+        match self.base() {
+            "succeeded" | "cancelling" => 0,
+            "compensation failed" if self.expected == "Running" && self.command == "Retry" => 2,
+            "compensating" | "compensation failed" | "failed" | "cancelled" | "timed out" => 1,
+            _ => usize::from(self.expected == "Compensating"),
+        }
+    }
+
+    /// As two replicas of the controller, of which one comes again.
+    async fn send(&self, rig: &Rig, generation: i64, kind: &str) {
+        let wish = Submission {
+            generation,
+            commands: vec![command(kind)],
+            ..submission(&self.name, &self.body)
+        };
+        let wishes = [wish];
+        let (one, other) = tokio::join!(rig.store.submit(&wishes), rig.store.submit(&wishes));
+        one.unwrap();
+        other.unwrap();
+        rig.store.submit(&wishes).await.unwrap();
+        rig.store.ring(Bell::Mail);
+    }
+
+    async fn reach(&self, rig: &Rig, target: &Target) {
+        let what = format!("{} of {}", self.base(), self.name);
+        let seen = |how: &str, step: &str| target.seen(&self.path(how, step)).len() == 1;
+        eventually(&what, async || match self.base() {
+            "running" | "cancelling" | "cancelled" => seen("/hold", "s"),
+            "retrying" => rig.journal(self.run).await.contains(&"AttemptFailed s".to_owned()),
+            "sleeping" => rig.phase(self.run).await == "Sleeping",
+            "waiting" => rig.phase(self.run).await == "Waiting",
+            "parked" | "compensation failed" => rig.phase(self.run).await == "Paused",
+            "compensating" => seen("/hold", "undo"),
+            "finally" => seen("/hold", "z"),
+            "succeeded" | "failed" | "timed out" => rig.phase(self.run).await == self.expected,
+            other => panic!("{other}"),
+        })
+        .await;
+    }
+
+    async fn pause_or_cancel(&self, rig: &Rig) {
+        if ["cancelling", "cancelled"].contains(&self.base()) {
+            self.send(rig, 1, "Cancel").await;
+        }
+    }
+
+    async fn stand(&self, rig: &Rig, target: &Target) {
+        let what = format!("{} of {}", self.state, self.name);
+        match self.base() {
+            "cancelling" => eventually(&what, async || target.seen(&self.path("/hold", "z")).len() == 1).await,
+            "cancelled" => eventually(&what, async || rig.phase(self.run).await == "Cancelled").await,
+            _ => {}
+        }
+        if self.state.ends_with(", paused") {
+            self.send(rig, 2, "Pause").await;
+            let paused = "RunPaused".to_owned();
+            eventually(&what, async || rig.journal(self.run).await.contains(&paused)).await;
+        }
+    }
+
+    async fn was_applied_once(&self, rig: &Rig) {
+        let what = format!("{}: {}", self.state, self.command);
+        let live = i64::from(!is_terminal(self.state));
+        let select = "SELECT
+              (SELECT count(*) FROM everstep.inbox
+               WHERE run_id = $1 AND kind = $2 AND generation = 3 AND outcome = 'Consumed' AND consumed_seq = taken_seq),
+              (SELECT count(*) FROM everstep.inbox WHERE run_id = $1 AND generation = 3),
+              (SELECT count(*) FROM everstep.audit
+               WHERE run_id = $1 AND operation = lower($2) AND detail ->> 'generation' = '3')";
+        let found: (i64, i64, i64) = sqlx::query_as(select)
+            .bind(self.run)
+            .bind(self.command)
+            .fetch_one(&mut rig.sql().await)
+            .await
+            .unwrap();
+        assert_eq!(found, (live, live, live), "{what}: consumed, stored, audited");
+
+        let journal = rig.journal(self.run).await;
+        let count = |event: &str| journal.iter().filter(|other| *other == event).count();
+        let (setup, live) = (usize::from(self.state.ends_with(", paused")), usize::from(live == 1));
+        let (found, expected) = match self.command {
+            // The second cancel changes nothing, unless it ends a pause; the first is the one of the setup.
+            "Cancel" if self.base() == "cancelling" => (count("CancelRequested"), 1 + setup),
+            "Cancel" => (count("CancelRequested"), live + usize::from(self.state == "cancelled")),
+            "Terminate" => (count("TerminateRequested"), live),
+            "Pause" => (count("RunPaused"), live + setup),
+            "Resume" => (count("RunResumed"), live),
+            "Retry" => (count("RunRetried") + count("RetryRefused"), live),
+            other => panic!("{other}"),
+        };
+        assert_eq!(found, expected, "{what}: {journal:#?}");
+    }
+}
+
+fn is_terminal(state: &str) -> bool {
+    ["succeeded", "failed", "cancelled", "timed out"].contains(&state)
+}
+
+fn path(name: &str, how: &str, step: &str) -> String {
+    format!("{how}/{name}/{step}")
+}
+
+/// How the request that undoes is answered.
+fn undo(state: &str) -> &'static str {
+    match state {
+        _ if is_terminal(state) => "/ok",
+        _ if state.starts_with("compensation failed") => "/fail/1",
+        _ => "/hold",
+    }
+}
+
+/// A step that can be undone, the one that brings the run into its state, and one in `finally`.
+fn body(target: &Target, name: &str, state: &str) -> Value {
+    let request = |how: &str, step: &str| json!({"url": target.url(&path(name, how, step))});
+    let once = json!({"maxAttempts": 1});
+    let mut done = json!({"name": "done", "http": request("/ok", "done")});
+    if !state.starts_with("cancelling") {
+        done["compensate"] = json!({"http": request(undo(state), "undo"), "retry": once});
+    }
+    let mut s = match state.split(',').next().unwrap() {
+        "retrying" => {
+            let backoff = json!({"initial": "1h", "max": "1h"});
+            json!({"http": request("/fail/9", "s"), "retry": {"maxAttempts": 3, "backoff": backoff}})
+        }
+        "sleeping" => json!({"sleep": {"for": "1h"}}),
+        "waiting" => json!({"waitForSignal": {"signal": "go"}}),
+        "parked" => json!({"http": request("/fail/1", "s"), "retry": once}),
+        "compensating" | "compensation failed" | "failed" => json!({"fail": {"code": "NO"}}),
+        "finally" | "succeeded" => json!({"set": {"x": 1}}),
+        _ => json!({"http": request("/hold", "s")}),
+    };
+    s["name"] = json!("s");
+    let z = json!({"name": "z", "http": request(if is_terminal(state) { "/ok" } else { "/hold" }, "z")});
+    let mut body = json!({"steps": [done, s], "finally": [z]});
+    if state == "timed out" {
+        body["timeout"] = json!("1s");
+    }
+    if state.starts_with("parked") {
+        body["onFailure"] = json!("Pause");
+    }
+    body
+}
+
+fn command(kind: &str) -> Command {
+    let reason = "a test asked for it".to_owned();
+    match kind {
+        "Cancel" => Command::Cancel { reason },
+        "Terminate" => Command::Terminate { reason },
+        "Pause" => Command::Pause,
+        "Resume" => Command::Resume,
+        "Retry" => Command::Retry { from: None },
+        other => panic!("{other}"),
+    }
+}
