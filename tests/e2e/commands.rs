@@ -96,6 +96,48 @@ async fn paused_run_begins_nothing_until_it_is_resumed() {
 }
 
 #[tokio::test]
+async fn run_whose_undo_fails_for_good_stands_still_until_it_is_terminated() {
+    let (system, target) = (System::new("stuck").await, Target::start().await);
+    system.allow(target.port);
+    let _all = system.start("all", &[]).await;
+    let spec = "
+workflow:
+  steps:
+  - name: make
+    http: {connection: target, method: POST, path: /told, body: made, idempotent: true}
+    compensate: {http: {connection: target, method: POST, path: /status/422, body: {}, idempotent: true}}
+  - name: stop
+    fail: {code: STOP, message: enough}
+  finally:
+  - name: tell
+    http: {connection: target, method: POST, path: /told, body: =run.result, idempotent: true}
+";
+    system
+        .apply(&(connection("target", &target.spec()) + &workflow_run("stuck", spec)))
+        .await;
+    let stalled = |it: &Value| condition(it, "Stalled")["reason"] == "CompensationFailed";
+    let run = until(&system, "stuck", "stands still", stalled).await;
+    for kind in ["Succeeded", "Ready"] {
+        let condition = condition(&run, kind);
+        assert_eq!(
+            (&condition["status"], &condition["reason"]),
+            (&json!("False"), &json!("CompensationFailed")),
+            "{kind}"
+        );
+    }
+    assert!(condition(&run, "Finished").is_null());
+    assert_eq!(target.told(), ["made"]);
+
+    desire(&system, "stuck", "Terminated").await;
+    let run = finished(&system, "stuck").await;
+    assert_eq!(run["status"]["run"]["phase"], "Failed", "{}", run["status"]);
+    assert_eq!(target.told(), ["made", "Failed"]);
+    let told = system.events("stuck").await;
+    let told = told.iter().filter(|event| event["reason"] == "CompensationFailed");
+    assert_eq!(told.count(), 1);
+}
+
+#[tokio::test]
 async fn suspended_workflow_stands_still_until_it_is_no_more() {
     let system = System::new("suspended").await;
     let _all = system.start("all", &[]).await;

@@ -7,14 +7,16 @@ pub(super) mod intent;
 mod status;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 use self::intent::Intent;
-use self::status::Known;
+use self::status::{Known, News};
 use super::apply::Applied;
 use super::backoff::patience;
+use super::counters::{Counters, count};
 use super::events::Regarding;
 use super::key::Key;
 use super::run::pace::FIRST_LOOK;
@@ -150,6 +152,9 @@ async fn project(shared: &Shared, key: &Key, seen: &Seen, known: Known<'_>) -> R
         Applied::Conflict => Ok(Next::Soon),
         Applied::Written(object) => {
             shared.signals.learn(*object);
+            for news in status::news(&seen.status, &next) {
+                count(counter(&shared.counters, news));
+            }
             if let Some(told) = status::announcement(&seen.status, &next) {
                 shared.announce(&Regarding::object(key, &seen.uid), &told).await;
             }
@@ -165,6 +170,16 @@ async fn expire(shared: &Shared, key: &Key, ttl: Option<Duration>) -> Result<Nex
     };
     let ended_at = status::ended_at(&seen.status);
     expiry::next(shared, key, &seen.object, ttl, ended_at).await
+}
+
+fn counter(counters: &Counters, news: News) -> &AtomicU64 {
+    match news {
+        News::Stored => &counters.signals_stored,
+        News::Consumed => &counters.signals_consumed,
+        News::Duplicate => &counters.signals_duplicate,
+        News::Refused => &counters.signals_refused,
+        News::Undelivered => &counters.signals_undelivered,
+    }
 }
 
 fn until(at: Timestamp, now: Timestamp) -> Option<Duration> {

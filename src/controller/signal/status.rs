@@ -124,6 +124,40 @@ pub(crate) fn announcement(before: &SignalStatus, after: &SignalStatus) -> Optio
     })
 }
 
+/// What a new status says that the old one did not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum News {
+    /// It lies in an inbox.
+    Stored,
+    /// A step has taken it.
+    Consumed,
+    /// The run had seen its dedup key.
+    Duplicate,
+    /// It was not stored, and never will be.
+    Refused,
+    /// It was stored, and no step will ever take it.
+    Undelivered,
+}
+
+/// What `after` says that `before` did not, to be counted once `after` is written.
+pub(crate) fn news(before: &SignalStatus, after: &SignalStatus) -> Vec<News> {
+    let reason = |status: &SignalStatus, kind| get(&status.conditions, kind).map(|it| it.reason.clone());
+    let stored = |status: &SignalStatus| reason(status, Stored).as_deref() == Some(reason::STORED);
+    let mut news = Vec::new();
+    if stored(after) && !stored(before) {
+        news.push(News::Stored);
+    }
+    if ended_at(after).is_some() && ended_at(before).is_none() {
+        news.push(match reason(after, Consumed).as_deref() {
+            Some(reason::CONSUMED) => News::Consumed,
+            Some(reason::DUPLICATE) => News::Duplicate,
+            Some(reason::UNDELIVERED) => News::Undelivered,
+            Some(_) | None => News::Refused,
+        });
+    }
+    news
+}
+
 /// Whether the status says that it is in an inbox.
 pub(crate) fn is_stored(status: &SignalStatus) -> bool {
     get(&status.conditions, Stored).is_some_and(|condition| condition.status == True)
@@ -327,6 +361,31 @@ mod tests {
         assert_eq!(ended_at(&status), Some(at(10)));
         assert_eq!(ended_at(&first(Known::Stored(&facts(None)))), None);
         assert_eq!(ended_at(&first(Known::NotFound)), None);
+    }
+
+    #[test]
+    fn each_transition_is_counted_once() {
+        let fresh = SignalStatus::default();
+        let stored = first(Known::Stored(&facts(None)));
+        let done = first(Known::Stored(&consumed()));
+        let lost = first(Known::Stored(&facts(Some(SignalOutcome::Undelivered { reason: None }))));
+        let twice = first(Known::Duplicate {
+            run: RUN,
+            same_payload: true,
+        });
+        let table = [
+            (&fresh, &stored, &[News::Stored][..]),
+            (&stored, &done, &[News::Consumed]),
+            (&fresh, &done, &[News::Stored, News::Consumed]),
+            (&stored, &lost, &[News::Undelivered]),
+            (&fresh, &twice, &[News::Duplicate]),
+            (&fresh, &first(Known::NotFound), &[]),
+            (&first(Known::NotFound), &first(Known::Expired), &[News::Refused]),
+            (&done, &done, &[]),
+        ];
+        for (before, after, expected) in table {
+            assert_eq!(news(before, after), expected, "{} -> {}", row(before), row(after));
+        }
     }
 
     #[test]
