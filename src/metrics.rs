@@ -56,6 +56,16 @@ pub struct ControllerFigures {
     pub statuses_outdated: u64,
     /// Statuses that the API server did not take.
     pub statuses_failed: u64,
+    /// Signals that came to lie in an inbox.
+    pub signals_stored: u64,
+    /// Signals that a step has taken.
+    pub signals_consumed: u64,
+    /// Signals whose dedup key their run had seen.
+    pub signals_duplicate: u64,
+    /// Signals that were not stored and never will be.
+    pub signals_refused: u64,
+    /// Stored signals that no step will ever take.
+    pub signals_undelivered: u64,
     /// Events written.
     pub events_written: u64,
     /// Events that the API server did not take.
@@ -96,6 +106,7 @@ pub struct Metrics {
     finished: IntCounter,
     fenced: IntCounter,
     statuses: IntCounterVec,
+    signals: IntCounterVec,
     events: IntCounterVec,
     reconciles: IntCounterVec,
     projection_lag: Gauge,
@@ -146,6 +157,10 @@ impl Metrics {
                 "everstep_status_patches_total",
                 "Writes of a status: written, outdated (the object had changed or was gone), failed.",
             )?,
+            signals: by_result(
+                "everstep_signals_total",
+                "Signal objects: stored, consumed, duplicate, refused (never stored), undelivered (stored in vain).",
+            )?,
             events: by_result("everstep_events_total", "Kubernetes Events: written, lost.")?,
             reconciles: by_result(
                 "everstep_reconciles_total",
@@ -183,6 +198,7 @@ impl Metrics {
         self.registry.register(Box::new(self.finished.clone()))?;
         self.registry.register(Box::new(self.fenced.clone()))?;
         self.registry.register(Box::new(self.statuses.clone()))?;
+        self.registry.register(Box::new(self.signals.clone()))?;
         self.registry.register(Box::new(self.events.clone()))?;
         self.registry.register(Box::new(self.reconciles.clone()))?;
         self.registry.register(Box::new(self.projection_lag.clone()))?;
@@ -197,6 +213,11 @@ impl Metrics {
             (&self.statuses, "written", of.statuses_written),
             (&self.statuses, "outdated", of.statuses_outdated),
             (&self.statuses, "failed", of.statuses_failed),
+            (&self.signals, "stored", of.signals_stored),
+            (&self.signals, "consumed", of.signals_consumed),
+            (&self.signals, "duplicate", of.signals_duplicate),
+            (&self.signals, "refused", of.signals_refused),
+            (&self.signals, "undelivered", of.signals_undelivered),
             (&self.events, "written", of.events_written),
             (&self.events, "lost", of.events_lost),
             (&self.reconciles, "done", of.reconciled),
@@ -305,6 +326,7 @@ mod tests {
         let controller = ControllerFigures {
             statuses_written: 5,
             events_lost: 2,
+            signals_undelivered: 6,
             reconciles_by_object: 3,
             orphans_cancelled: 1,
             orphan_passes_given_up: 4,
@@ -322,6 +344,7 @@ mod tests {
             "everstep_status_patches_total{result=\"written\"} 5",
             "everstep_status_patches_total{result=\"outdated\"} 0",
             "everstep_events_total{result=\"lost\"} 2",
+            "everstep_signals_total{result=\"undelivered\"} 6",
             "everstep_reconciles_total{result=\"failed\"} 3",
             "everstep_orphans_total{result=\"cancelled\"} 1",
             "everstep_orphan_passes_total{result=\"given_up\"} 4",

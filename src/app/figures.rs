@@ -110,6 +110,11 @@ fn controller_figures(controller: &Controller, orphans: &orphans::Counters) -> C
     ControllerFigures {
         statuses_written: of(&counters.statuses_written),
         statuses_outdated: of(&counters.statuses_outdated),
+        signals_stored: of(&counters.signals_stored),
+        signals_consumed: of(&counters.signals_consumed),
+        signals_duplicate: of(&counters.signals_duplicate),
+        signals_refused: of(&counters.signals_refused),
+        signals_undelivered: of(&counters.signals_undelivered),
         statuses_failed: of(&counters.statuses_failed),
         events_written: of(&counters.events_written),
         events_lost: of(&counters.events_lost),

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::call::{CallError, call};
 use super::key::{Key, Kind};
+use super::lenient::Lenient;
 use crate::api;
 
 /// The one field manager: of these fields we are the owner, and of no others.
@@ -31,7 +32,7 @@ pub(crate) async fn status(
     status: &impl Serialize,
 ) -> Result<Applied, CallError> {
     let resource = resource(key.kind);
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &key.namespace, &resource);
+    let api: Api<Lenient> = Api::namespaced_with(client.clone(), &key.namespace, &resource);
     let body = json!({
         "apiVersion": resource.api_version,
         "kind": resource.kind,
@@ -49,7 +50,7 @@ pub(crate) async fn status(
     let patch = Patch::Apply(&body);
     let written = call("writing a status", || api.patch_status(&key.name, &params, &patch)).await;
     match written {
-        Ok(object) => Ok(Applied::Written(Box::new(object))),
+        Ok(Lenient(object)) => Ok(Applied::Written(Box::new(object))),
         Err(error) if error.code() == Some(409) => Ok(Applied::Conflict),
         Err(error) if error.is_absence_of(&key.name) => Ok(Applied::Gone),
         Err(error) => Err(error),
@@ -60,6 +61,8 @@ pub(crate) async fn status(
 pub(crate) fn resource(kind: Kind) -> ApiResource {
     match kind {
         Kind::Workflow => of::<api::v1alpha1::Workflow>(),
+        Kind::WorkflowRun => of::<api::v1alpha1::WorkflowRun>(),
+        Kind::Signal => of::<api::v1alpha1::Signal>(),
         Kind::Connection => of::<api::v1alpha1::Connection>(),
     }
 }

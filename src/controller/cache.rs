@@ -9,7 +9,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use kube::api::DynamicObject;
 use kube::runtime::watcher::Event;
 
+use super::expiry;
 use super::key::{Key, Kind};
+use super::lenient::Lenient;
 
 /// The objects of one kind.
 pub(crate) struct Cache {
@@ -73,18 +75,13 @@ impl Cache {
     }
 
     /// Takes note of one event of the watch over `scope` (a namespace; all when none).
-    pub(crate) fn apply(
-        &self,
-        event: Event<DynamicObject>,
-        scope: Option<&str>,
-        listing: &mut Listing,
-    ) -> Option<Change> {
+    pub(crate) fn apply(&self, event: Event<Lenient>, scope: Option<&str>, listing: &mut Listing) -> Option<Change> {
         match event {
             Event::Init => {
                 listing.shown.clear();
                 None
             }
-            Event::InitApply(object) => {
+            Event::InitApply(Lenient(object)) => {
                 listing.shown.insert(Key::of(self.kind, &object));
                 self.put(object).map(Change::Look)
             }
@@ -92,8 +89,8 @@ impl Cache {
                 self.end_listing(scope, listing);
                 None
             }
-            Event::Apply(object) => self.put(object).map(Change::Look),
-            Event::Delete(object) => self.delete(&object),
+            Event::Apply(Lenient(object)) => self.put(object).map(Change::Look),
+            Event::Delete(Lenient(object)) => self.delete(&object),
         }
     }
 
@@ -111,9 +108,10 @@ impl Cache {
 
     /// Stores an object unless it is older than the one that is there; its key when there is something to look at.
     fn put(&self, mut object: DynamicObject) -> Option<Key> {
-        // The bulk of most objects, and nothing that we read.
-        object.metadata.managed_fields = None;
-        object.metadata.annotations = None;
+        // Of these we read only who keeps the object; the rest may be large.
+        if let Some(annotations) = &mut object.metadata.annotations {
+            annotations.retain(|name, _| expiry::is_tracking(name));
+        }
         let key = Key::of(self.kind, &object);
         let mut state = self.write();
         let known = state.objects.get(&key).cloned();
@@ -213,13 +211,13 @@ mod tests {
 
     use super::*;
 
-    fn object(name: &str, uid: &str, generation: i64, version: u64) -> DynamicObject {
+    fn object(name: &str, uid: &str, generation: i64, version: u64) -> Lenient {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("everstep.dev", "v1alpha1", "Workflow"));
         let mut object = DynamicObject::new(name, &resource).within("shop");
         object.metadata.uid = Some(uid.into());
         object.metadata.generation = Some(generation);
         object.metadata.resource_version = Some(version.to_string());
-        object
+        Lenient(object)
     }
 
     fn key(name: &str) -> Key {
@@ -249,7 +247,7 @@ mod tests {
     fn watch_does_not_bring_back_an_older_object_than_our_own_write() {
         let (cache, mut listing) = cache();
         cache.apply(Event::Apply(object("a", "1", 1, 10)), None, &mut listing);
-        cache.learn(object("a", "1", 1, 20));
+        cache.learn(object("a", "1", 1, 20).0);
         cache.apply(Event::Apply(object("a", "1", 1, 15)), None, &mut listing);
         assert_eq!(
             cache.get(&key("a")).unwrap().metadata.resource_version.as_deref(),
@@ -262,7 +260,7 @@ mod tests {
         let (cache, mut listing) = cache();
         cache.apply(Event::Apply(object("a", "1", 1, 10)), None, &mut listing);
         cache.apply(Event::Delete(object("a", "1", 1, 12)), None, &mut listing);
-        cache.learn(object("a", "1", 1, 11));
+        cache.learn(object("a", "1", 1, 11).0);
         assert!(cache.get(&key("a")).is_none());
     }
 

@@ -15,6 +15,16 @@ pub struct Counters {
     pub events_written: AtomicU64,
     /// Events that the API server did not take.
     pub events_lost: AtomicU64,
+    /// Signals that came to lie in an inbox.
+    pub signals_stored: AtomicU64,
+    /// Signals that a step has taken.
+    pub signals_consumed: AtomicU64,
+    /// Signals whose dedup key their run had seen.
+    pub signals_duplicate: AtomicU64,
+    /// Signals that were not stored and never will be.
+    pub signals_refused: AtomicU64,
+    /// Stored signals that no step will ever take.
+    pub signals_undelivered: AtomicU64,
     /// Reconciles that came to their end.
     pub reconciled: AtomicU64,
     /// Reconciles given up because the database or the API server was away.

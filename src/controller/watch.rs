@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures::StreamExt;
-use kube::api::{Api, DynamicObject};
+use kube::api::Api;
 use kube::runtime::watcher::{self, Event, watcher};
 use tokio_util::sync::CancellationToken;
 
@@ -14,6 +14,7 @@ use super::Shared;
 use super::apply::resource;
 use super::cache::{Cache, Change, Listing};
 use super::key::Kind;
+use super::lenient::Lenient;
 
 /// How long one watch lasts, in seconds: a connection that died without a word is noticed soon after.
 const WATCH: u32 = 45;
@@ -29,7 +30,7 @@ pub(super) async fn watch(shared: &Shared, kind: Kind, scope: Option<&str>, shut
     let mut pause = PAUSE;
     while !shutdown.is_cancelled() {
         let resource = resource(kind);
-        let api: Api<DynamicObject> = match scope {
+        let api: Api<Lenient> = match scope {
             Some(namespace) => Api::namespaced_with(shared.client.clone(), namespace, &resource),
             None => Api::all_with(shared.client.clone(), &resource),
         };
@@ -86,11 +87,11 @@ fn advice(error: &watcher::Error) -> Option<&'static str> {
     }
 }
 
-fn take(shared: &Shared, kind: Kind, event: Event<DynamicObject>, scope: Option<&str>, listing: &mut Listing) {
+fn take(shared: &Shared, kind: Kind, event: Event<Lenient>, scope: Option<&str>, listing: &mut Listing) {
     let cache: &Cache = shared.cache(kind);
     match cache.apply(event, scope, listing) {
         Some(Change::Look(key)) => shared.queue.add_now(key),
-        Some(Change::Deleted { uid }) if kind == Kind::Workflow => shared.tell_deleted(uid),
+        Some(Change::Deleted { uid }) if kind.owns_runs() => shared.tell_deleted(uid),
         Some(Change::Deleted { .. }) | None => {}
     }
 }

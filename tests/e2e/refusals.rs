@@ -99,6 +99,8 @@ async fn database_of_another_cluster_is_refused_with_both_ids() {
 #[tokio::test]
 async fn database_of_a_newer_release_is_refused() {
     let system = System::new("newer").await;
+    let known = "SELECT count(*) FROM everstep.migrations";
+    let ours = system.count(known).await;
     execute(
         &system,
         "INSERT INTO everstep.migrations (version, name, checksum) VALUES (900, '0900_later', '')",
@@ -113,7 +115,7 @@ async fn database_of_a_newer_release_is_refused() {
         refuses(&mut Process::spawn(&words, &[]), 3, &said).await;
     }
     assert_eq!(system.count("SELECT count(*) FROM everstep.cluster").await, 0);
-    assert_eq!(system.count("SELECT count(*) FROM everstep.migrations").await, 2);
+    assert_eq!(system.count(known).await, ours + 1);
 }
 
 #[tokio::test]

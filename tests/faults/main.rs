@@ -6,6 +6,7 @@
 //! | `kills` | SIGKILLs of workers and controllers, at random, for as long as there are runs |
 //! | `signals` | SIGKILLs of workers between the posting of signals and their consumption |
 //! | `sagas` | the worker dies at every boundary of a run that is undone |
+//! | `signal_objects` | SIGKILLs between the creation of Signals and their consumption |
 //! | `takeover` | one worker dies, stalls or is stopped; another one goes on |
 //! | `outages` | the API server or PostgreSQL is away |
 //! | `replicas` | two controllers, neither of which leads |
@@ -21,6 +22,7 @@ mod outages;
 mod replicas;
 mod sagas;
 mod seed;
+mod signal_objects;
 mod signals;
 #[path = "../support/mod.rs"]
 mod support;
