@@ -8,7 +8,8 @@ mod support;
 use std::path::PathBuf;
 
 use everstep::api::v1alpha1::{
-    Condition, ConditionStatus, ConditionType, Connection, Counts, Phase, RunStatus, Workflow, WorkflowStatus,
+    Condition, ConditionStatus, ConditionType, Connection, Counts, Phase, RunStatus, Signal, Workflow, WorkflowRun,
+    WorkflowStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
@@ -276,6 +277,252 @@ const CONNECTIONS: &[(&str, &str, Answer)] = &[
     ),
 ];
 
+/// Specs of a Signal, in YAML.
+const SIGNALS: &[(&str, &str, Answer)] = &[
+    ("the least", "{target: {workflow: w}, signal: go}", ACCEPTED),
+    (
+        "all there is",
+        "{target: {workflow: w, key: k}, signal: go, payload: {a: [null, 1.5]}, by: me, dedupKey: t-1, expiresAfter: 1d, ttlAfterFinished: 7d}",
+        ACCEPTED,
+    ),
+    ("a run by its object", "{target: {run: r}, signal: go}", ACCEPTED),
+    (
+        "no target",
+        "{target: {}, signal: go}",
+        &["spec.target", "exactly one of workflow and run"],
+    ),
+    (
+        "two targets",
+        "{target: {workflow: w, run: r}, signal: go}",
+        &["spec.target", "exactly one of workflow and run"],
+    ),
+    (
+        "a key without a workflow",
+        "{target: {run: r, key: k}, signal: go}",
+        &["spec.target", "a key needs the workflow"],
+    ),
+    (
+        "a target in another namespace",
+        "{target: {workflow: w, namespace: other}, signal: go}",
+        &[".spec.target.namespace: field not declared in schema"],
+    ),
+    (
+        "a target in another namespace by its name",
+        "{target: {workflow: other/w}, signal: go}",
+        &["spec.target.workflow", "should match"],
+    ),
+    ("no name", "{target: {workflow: w}, signal: ''}", &["spec.signal", "at least 1"]),
+    (
+        "a payload that is no object",
+        "{target: {workflow: w}, signal: go, payload: [1]}",
+        &["spec.payload", "must be of type object"],
+    ),
+    (
+        "a time that is none",
+        "{target: {workflow: w}, signal: go, expiresAfter: soon}",
+        &["spec.expiresAfter", "should match"],
+    ),
+];
+
+/// Specs of a WorkflowRun, in YAML.
+const RUNS: &[(&str, &str, Answer)] = &[
+    ("of a Workflow", "workflowRef: {name: w}", ACCEPTED),
+    ("of its own", "workflow: {steps: [STEP]}", ACCEPTED),
+    (
+        "all there is",
+        "{workflowRef: {name: w}, input: {a: null}, idempotencyKey: k, readiness: Accepted, deletionPolicy: Orphan, \
+          ttlAfterFinished: 7d, desiredState: Paused, retryOf: {name: r, fromStep: s}}",
+        ACCEPTED,
+    ),
+    (
+        "of nothing",
+        "{input: {}}",
+        &["spec", "exactly one of workflowRef and workflow"],
+    ),
+    (
+        "of two",
+        "{workflowRef: {name: w}, workflow: {steps: [STEP]}}",
+        &["spec", "exactly one of workflowRef and workflow"],
+    ),
+    (
+        "a state that is none",
+        "{workflowRef: {name: w}, desiredState: Stopped}",
+        &["spec.desiredState", "\"Running\", \"Paused\""],
+    ),
+    (
+        "an input that is no object",
+        "{workflowRef: {name: w}, input: 5}",
+        &["spec.input", "must be of type object"],
+    ),
+    (
+        "a definition that is none",
+        "workflow: {steps: []}",
+        &["spec.workflow.steps", "at least 1"],
+    ),
+];
+
+/// A spec, what it is changed into, and what the API server says to that.
+const SIGNAL_EDITS: &[(&str, &str, &str, Answer)] = &[
+    (
+        "nothing",
+        "{target: {workflow: w}, signal: go, payload: {a: [1]}}",
+        "{target: {workflow: w}, signal: go, payload: {a: [1]}}",
+        ACCEPTED,
+    ),
+    (
+        "the payload",
+        "{target: {workflow: w}, signal: go, payload: {a: [1]}}",
+        "{target: {workflow: w}, signal: go, payload: {a: [2]}}",
+        &["spec", "a Signal never changes"],
+    ),
+    (
+        "a field's name in the payload",
+        "{target: {workflow: w}, signal: go, payload: {a: 1}}",
+        "{target: {workflow: w}, signal: go, payload: {b: 1}}",
+        &["spec", "a Signal never changes"],
+    ),
+    (
+        "the target",
+        "{target: {workflow: w}, signal: go}",
+        "{target: {workflow: v}, signal: go}",
+        &["spec", "a Signal never changes"],
+    ),
+    (
+        "what was absent",
+        "{target: {workflow: w}, signal: go}",
+        "{target: {workflow: w}, signal: go, by: me}",
+        &["spec", "a Signal never changes"],
+    ),
+];
+
+/// As above.
+const RUN_EDITS: &[(&str, &str, &str, Answer)] = &[
+    (
+        "the state there and back",
+        "{workflowRef: {name: w}, input: {a: 1}, desiredState: Paused}",
+        "{workflowRef: {name: w}, input: {a: 1}, desiredState: Running}",
+        ACCEPTED,
+    ),
+    (
+        "the time to live",
+        "{workflow: {steps: [STEP]}}",
+        "{workflow: {steps: [STEP]}, ttlAfterFinished: 1d}",
+        ACCEPTED,
+    ),
+    (
+        "the end of an end",
+        "{workflowRef: {name: w}, desiredState: Cancelled}",
+        "{workflowRef: {name: w}, desiredState: Running}",
+        &["spec", "Cancelled and Terminated are final"],
+    ),
+    (
+        "one end for the other",
+        "{workflowRef: {name: w}, desiredState: Terminated}",
+        "{workflowRef: {name: w}, desiredState: Cancelled}",
+        &["spec", "Cancelled and Terminated are final"],
+    ),
+    (
+        "an end left out",
+        "{workflowRef: {name: w}, desiredState: Cancelled}",
+        "{workflowRef: {name: w}}",
+        &["spec", "Cancelled and Terminated are final"],
+    ),
+    (
+        "the Workflow",
+        "{workflowRef: {name: w}}",
+        "{workflowRef: {name: v}}",
+        &["workflowRef never changes"],
+    ),
+    (
+        "the definition, deep within",
+        "{workflow: {steps: [{name: a, set: {x: {y: 1}}}]}}",
+        "{workflow: {steps: [{name: a, set: {x: {y: 2}}}]}}",
+        &["workflow never changes"],
+    ),
+    (
+        "the input",
+        "{workflowRef: {name: w}, input: {a: 1}}",
+        "{workflowRef: {name: w}, input: {b: 1}}",
+        &["input never changes"],
+    ),
+    (
+        "an input that was absent, and the state",
+        "{workflowRef: {name: w}}",
+        "{workflowRef: {name: w}, input: {b: 1}, desiredState: Paused}",
+        &["input never changes"],
+    ),
+    (
+        "the key",
+        "{workflowRef: {name: w}, idempotencyKey: a}",
+        "{workflowRef: {name: w}, idempotencyKey: b}",
+        &["idempotencyKey never changes"],
+    ),
+    (
+        "the readiness",
+        "{workflowRef: {name: w}, readiness: Accepted}",
+        "{workflowRef: {name: w}}",
+        &["readiness never changes"],
+    ),
+    (
+        "the deletion policy",
+        "{workflowRef: {name: w}}",
+        "{workflowRef: {name: w}, deletionPolicy: Orphan}",
+        &["deletionPolicy never changes"],
+    ),
+    (
+        "the step to retry from",
+        "{workflowRef: {name: w}, retryOf: {name: r, fromStep: a}}",
+        "{workflowRef: {name: w}, retryOf: {name: r, fromStep: b}}",
+        &["retryOf never changes"],
+    ),
+];
+
+#[tokio::test]
+async fn signals_are_taken_or_refused_with_the_place_and_the_reason() {
+    answers_are_as_expected::<Signal>(SIGNALS).await;
+}
+
+#[tokio::test]
+async fn runs_are_taken_or_refused_with_the_place_and_the_reason() {
+    answers_are_as_expected::<WorkflowRun>(RUNS).await;
+}
+
+#[tokio::test]
+async fn signal_never_changes() {
+    edits_are_as_expected::<Signal>(SIGNAL_EDITS).await;
+}
+
+#[tokio::test]
+async fn run_changes_only_in_what_it_is_to_do_and_how_long_it_is_kept() {
+    edits_are_as_expected::<WorkflowRun>(RUN_EDITS).await;
+}
+
+#[tokio::test]
+async fn columns_of_runs_and_signals_show_their_targets() {
+    let plane = with_crds().await;
+    let namespace = plane.namespace("targets").await.unwrap();
+    let client = plane.client().await.unwrap();
+    for (name, target) in [("by-workflow", "workflow: order"), ("by-run", "run: again")] {
+        let spec = spec_of(&format!("{{target: {{{target}}}, signal: approve, by: anna}}"));
+        put::<Signal>(client.clone(), &namespace, name, &spec).await.unwrap();
+    }
+    put::<WorkflowRun>(client, &namespace, "again", &spec_of("workflowRef: {name: order}"))
+        .await
+        .unwrap();
+    let table = async |kind: &str| {
+        let table = plane.kubectl(&["--namespace", &namespace, "get", kind]).await.unwrap();
+        let lines = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+        lines.collect::<Vec<_>>()
+    };
+    let signals = table("esig").await;
+    assert_eq!(signals[0], "NAME TARGET SIGNAL BY STORED CONSUMED AGE");
+    assert!(signals[1].starts_with("by-run again approve anna "), "{signals:?}");
+    assert!(signals[2].starts_with("by-workflow order approve anna "), "{signals:?}");
+    let runs = table("erun").await;
+    assert_eq!(runs[0], "NAME WORKFLOW STATUS STEP WAITING PROGRESS AGE");
+    assert!(runs[1].starts_with("again order "), "{runs:?}");
+}
+
 #[tokio::test]
 async fn workflows_are_taken_or_refused_with_the_place_and_the_reason() {
     answers_are_as_expected::<Workflow>(WORKFLOWS).await;
@@ -305,9 +552,6 @@ async fn examples_are_taken_from_both_sides_and_a_second_apply_changes_nothing()
     for entry in std::fs::read_dir(root().join("examples")).unwrap() {
         let path = entry.unwrap().path();
         let file = path.to_str().unwrap();
-        if std::fs::read_to_string(&path).unwrap().contains("\nkind: Signal\n") {
-            continue;
-        }
         let apply = ["--namespace", &namespace, "apply", "--filename", file];
         plane.kubectl(&apply).await.unwrap();
         let again = plane.kubectl(&apply).await.unwrap();
@@ -415,6 +659,45 @@ async fn answers_are_as_expected<K: Resource<DynamicType = ()>>(cases: &[(&str, 
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Creates each object, changes it, and lists all that the API server answered otherwise.
+async fn edits_are_as_expected<K: Resource<DynamicType = ()>>(cases: &[(&str, &str, &str, Answer)]) {
+    let plane = with_crds().await;
+    let namespace = plane.namespace("edits").await.unwrap();
+    let client = plane.client().await.unwrap();
+    let mut wrong = Vec::new();
+    for (place, &(name, before, after, expected)) in cases.iter().enumerate() {
+        let object = format!("edited-{place}");
+        put::<K>(client.clone(), &namespace, &object, &spec_of(before)).await.unwrap();
+        let answer = put::<K>(client.clone(), &namespace, &object, &spec_of(after)).await;
+        let is_right = match &answer {
+            Ok(()) => expected.is_empty(),
+            Err(message) => !expected.is_empty() && expected.iter().all(|fragment| message.contains(fragment)),
+        };
+        if !is_right {
+            wrong.push(format!("{name}: expected {expected:?}, got {answer:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Applies an object with this spec.
+async fn put<K: Resource<DynamicType = ()>>(
+    client: Client,
+    namespace: &str,
+    name: &str,
+    spec: &Value,
+) -> Result<(), String> {
+    let kind = ApiResource::erase::<K>(&());
+    let object = json!({"apiVersion": kind.api_version, "kind": kind.kind, "metadata": {"name": name}, "spec": spec});
+    let objects: Api<DynamicObject> = Api::namespaced_with(client, namespace, &kind);
+    let strict = PatchParams::apply("test").validation_strict();
+    match objects.patch(name, &strict, &Patch::Apply(&object)).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) => Err(status.message),
+        Err(error) => panic!("the API server did not answer: {error}"),
+    }
+}
+
 async fn ask<K: Resource<DynamicType = ()>>(client: Client, namespace: &str, spec: &Value) -> Result<(), String> {
     let kind = ApiResource::erase::<K>(&());
     let object =
@@ -504,7 +787,7 @@ async fn with_crds() -> &'static ControlPlane {
             .kubectl(&["apply", "--filename", directory.to_str().unwrap()])
             .await
             .unwrap();
-        for plural in ["workflows", "connections"] {
+        for plural in ["workflows", "workflowruns", "signals", "connections"] {
             let crd = format!("crd/{plural}.everstep.dev");
             // The conditions appear a moment after the object.
             plane

@@ -6,11 +6,13 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 use serde_json::json;
 
-use super::v1alpha1::{Connection, Workflow};
+use super::v1alpha1::{Connection, Signal, Workflow, WorkflowRun};
 
 /// The CustomResourceDefinitions of all kinds, as `everstep crd` prints them and `crds/` holds them.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    [Workflow::crd(), Connection::crd()].map(finish).into()
+    [Workflow::crd(), WorkflowRun::crd(), Signal::crd(), Connection::crd()]
+        .map(finish)
+        .into()
 }
 
 /// All CustomResourceDefinitions as one YAML stream.
@@ -53,7 +55,8 @@ fn refuse_null(schema: &mut JSONSchemaProps) {
 /// descriptions it would not fit into the annotation that client-side apply writes. Only `spec.steps` keeps them.
 fn describe_steps_once(spec: &mut JSONSchemaProps) {
     for (name, field) in children(spec) {
-        let is_copy = is_list_of_steps(name) && name != "steps";
+        // An inline definition is described by the Workflow's own.
+        let is_copy = name == "workflow" || is_list_of_steps(name) && name != "steps";
         drop_copied_descriptions(field, is_copy);
     }
 }

@@ -130,6 +130,12 @@ pub(super) fn free_map(generator: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "object", "maxProperties": MAX_ENTRIES, "additionalProperties": free_json(generator)})
 }
 
+/// A free JSON object. Its fields are named as values of a map, since the API server compares for a rule only what a
+/// schema names; the size is bounded by the engine.
+pub(super) fn free_object(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "object", "maxProperties": 1000, "additionalProperties": free_json(generator)})
+}
+
 /// A list of free JSON.
 pub(super) fn free_list(generator: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "array", "maxItems": MAX_ARGS, "items": free_json(generator)})

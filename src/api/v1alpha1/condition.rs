@@ -57,6 +57,10 @@ pub enum ConditionType {
     Suspended,
     /// The result of the last run of a Workflow that starts on demand or by schedule.
     LastRunSucceeded,
+    /// The signal lies in the inbox of its run.
+    Stored,
+    /// A step has taken the signal.
+    Consumed,
 }
 
 /// Whether a condition holds.
@@ -86,6 +90,24 @@ pub mod reason {
     pub const CONTRACT_CHANGED: &str = "ContractChanged";
     /// A compensation failed for good.
     pub const COMPENSATION_FAILED: &str = "CompensationFailed";
+    /// The Workflow that is to be run is not there yet.
+    pub const WORKFLOW_NOT_FOUND: &str = "WorkflowNotFound";
+    /// The Workflow that is to be run cannot be run.
+    pub const WORKFLOW_INVALID: &str = "WorkflowInvalid";
+    /// The signal is in the inbox of its run.
+    pub const STORED: &str = "Stored";
+    /// A step has taken the signal.
+    pub const CONSUMED: &str = "Consumed";
+    /// No step has waited for the signal yet.
+    pub const BUFFERED: &str = "Buffered";
+    /// The run ended, and no step had waited for the signal.
+    pub const UNDELIVERED: &str = "Undelivered";
+    /// The run has a signal with this dedup key from another source.
+    pub const DUPLICATE: &str = "Duplicate";
+    /// There is no such run.
+    pub const TARGET_NOT_FOUND: &str = "TargetNotFound";
+    /// The run is over.
+    pub const REJECTED: &str = "Rejected";
     /// No worker has looked at the Connection yet.
     pub const NOT_CHECKED: &str = "NotChecked";
 }

@@ -1,4 +1,4 @@
-//! Version `v1alpha1`: the kinds `Workflow` and `Connection`.
+//! Version `v1alpha1`: the kinds `Workflow`, `WorkflowRun`, `Signal` and `Connection`.
 //!
 //! An optional field that is absent stays absent: a manifest that was read and written again is the same manifest.
 
@@ -6,8 +6,10 @@ mod action;
 mod block;
 pub mod condition;
 mod connection;
+mod signal;
 mod step;
 mod workflow;
+mod workflow_run;
 mod workflow_status;
 
 use serde::{Deserialize, Deserializer};
@@ -20,11 +22,13 @@ pub use connection::{
     Auth, Connection, ConnectionKind, ConnectionSpec, ConnectionStatus, Header, HttpServer, Limits, Postgres,
     SecretKey, SecretSource, Tls,
 };
+pub use signal::{Signal, SignalSpec, SignalStatus, SignalTarget};
 pub use step::{Backoff, Compensation, LeafStep, Retry, Step};
 pub use workflow::{
     Block, Concurrency, ConcurrencyPolicy, DeletionPolicy, Missed, OnChange, OnFailure, Param, ParamType, Readiness,
     Retention, Schedule, Start, Workflow, WorkflowSpec,
 };
+pub use workflow_run::{DesiredState, RetryOf, WorkflowRef, WorkflowRun, WorkflowRunSpec, WorkflowRunStatus};
 pub use workflow_status::{Counts, Phase, RunError, RunStatus, WorkflowStatus};
 
 /// Reads free JSON that is there, null included: `output: null` is not the absence of an output.
