@@ -696,3 +696,50 @@ async fn the_examples_of_the_documentation_work() {
         assert!(page.contains(&format!("| `{code}` |")), "{code}");
     }
 }
+
+#[tokio::test]
+async fn a_run_that_stands_still_after_a_failure_is_retried_once_each_time_it_does() {
+    let mut shop = shop().await;
+    let id = start(&mut shop.app, "'shop/order'").await;
+    let retry = format!("SELECT everstep.retry('{id}', 'charge')");
+    let (code, message) = refused(&mut shop.app, &retry).await;
+    assert_eq!(code, "55000");
+    assert!(message.contains("does not stand still"), "{message}");
+
+    let stalls = |seq: i32| {
+        let summary = format!(r#"{{"stalled": "PausedOnFailure", "seq": {seq}}}"#);
+        format!("UPDATE everstep.runs SET phase = 'Paused', summary = '{summary}', summary_seq = {seq}")
+    };
+    shop.rig.run(&stalls(7)).await;
+    run(&mut shop.app, &retry).await;
+    run(&mut shop.app, &retry).await;
+    assert_eq!(shop.rig.count("inbox WHERE kind = 'Retry'").await, 1);
+    assert_eq!(shop.rig.count("audit WHERE operation = 'retry'").await, 1);
+    shop.rig.run(&stalls(9)).await;
+    run(&mut shop.app, &format!("SELECT everstep.retry('{id}')")).await;
+    let (_, loaded) = shop.rig.owned().await;
+    let mail: Vec<Mail> = loaded.mail.into_iter().map(|row| row.mail).collect();
+    let from = Some("charge".to_owned());
+    assert_eq!(mail, [Mail::Retry { from }, Mail::Retry { from: None }]);
+}
+
+#[tokio::test]
+async fn a_retry_that_cannot_be_is_refused() {
+    let mut shop = shop().await;
+    let id = start(&mut shop.app, "'shop/order'").await;
+    let unknown = format!("SELECT everstep.retry('{UNKNOWN}')");
+    let empty = format!("SELECT everstep.retry('{id}', '')");
+    for (query, code) in [
+        ("SELECT everstep.retry(NULL)", "22004"),
+        (&*empty, "22023"),
+        (&*unknown, "P0002"),
+    ] {
+        assert_eq!(refused(&mut shop.app, query).await.0, code, "{query}");
+    }
+    shop.rig
+        .run("UPDATE everstep.runs SET phase = 'Failed', finished_at = everstep.now()")
+        .await;
+    let (code, message) = refused(&mut shop.app, &format!("SELECT everstep.retry('{id}')")).await;
+    assert_eq!(code, "55000");
+    assert!(message.contains("is over (Failed)"), "{message}");
+}
