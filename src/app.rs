@@ -6,6 +6,7 @@
 //! ```
 
 mod carry;
+mod command;
 mod control;
 mod database;
 mod develop;
@@ -77,8 +78,13 @@ pub fn run(cli: Cli) -> ExitCode {
 
 fn dispatch(cli: Cli) -> Result<(), Failure> {
     let (format, filter) = match cli.command {
-        Command::Dev(_) => (LogFormat::Text, "error"),
-        _ => (LogFormat::Json, "info"),
+        Command::Dev(_) | Command::Runs(_) | Command::Tree(_) | Command::History(_) => (LogFormat::Text, "error"),
+        Command::Controller(_)
+        | Command::Worker(_)
+        | Command::All(_)
+        | Command::Migrate(_)
+        | Command::Crd
+        | Command::Completion { .. } => (LogFormat::Json, "info"),
     };
     let format = match cli.log.log_format.unwrap_or(format) {
         LogFormat::Json => telemetry::Format::Json,
@@ -90,6 +96,9 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Completion { shell } => print(&crate::cli::completion(shell)),
         Command::Migrate(options) => on_runtime(database::migrate(options)),
         Command::Dev(options) => on_runtime(develop::run(options)),
+        Command::Runs(options) => on_runtime(command::runs(options)),
+        Command::Tree(options) => on_runtime(command::tree(options)),
+        Command::History(options) => on_runtime(command::history(options)),
         Command::Controller(options) => on_runtime(serve::serve(
             options,
             serve::Roles {
