@@ -78,7 +78,11 @@ pub fn run(cli: Cli) -> ExitCode {
 
 fn dispatch(cli: Cli) -> Result<(), Failure> {
     let (format, filter) = match cli.command {
-        Command::Dev(_) | Command::Runs(_) | Command::Tree(_) | Command::History(_) => (LogFormat::Text, "error"),
+        Command::Dev(_)
+        | Command::Run(_)
+        | Command::Runs(_)
+        | Command::Tree(_)
+        | Command::History(_) => (LogFormat::Text, "error"),
         Command::Controller(_)
         | Command::Worker(_)
         | Command::All(_)
@@ -96,6 +100,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Completion { shell } => print(&crate::cli::completion(shell)),
         Command::Migrate(options) => on_runtime(database::migrate(options)),
         Command::Dev(options) => on_runtime(develop::run(options)),
+        Command::Run(options) => on_runtime(command::run(options)),
         Command::Runs(options) => on_runtime(command::runs(options)),
         Command::Tree(options) => on_runtime(command::tree(options)),
         Command::History(options) => on_runtime(command::history(options)),

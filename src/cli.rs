@@ -48,6 +48,8 @@ pub enum Command {
     Crd,
     /// Run the Workflows of manifest files on this machine, without a cluster
     Dev(Dev),
+    /// Start a run of a Workflow: a WorkflowRun object, or in PostgreSQL
+    Run(people::Run),
     /// List runs, newest first
     Runs(people::Runs),
     /// Show the steps of a run
@@ -232,6 +234,7 @@ impl Command {
         match self {
             Self::Controller(service) | Self::Worker(service) | Self::All(service) => Some(&mut service.database),
             Self::Migrate(migrate) => Some(&mut migrate.database),
+            Self::Run(run) => Some(&mut run.place.database),
             Self::Runs(runs) => Some(&mut runs.place.database),
             Self::Tree(tree) => Some(&mut tree.place.database),
             Self::History(history) => Some(&mut history.place.database),
@@ -445,12 +448,12 @@ mod tests {
     #[test]
     fn a_database_on_the_command_line_is_told_from_one_in_the_environment() {
         let of = |words: &[&str]| match parse(words).unwrap().command {
-            Command::Tree(tree) => tree.place.database.typed,
-            other => panic!("not tree: {other:?}"),
+            Command::Run(run) => run.place.database.typed,
+            other => panic!("not run: {other:?}"),
         };
-        assert!(of(&["tree", "order", "--database-url", "postgres://h/d"]));
-        assert!(of(&["tree", "order", "--database-url-file", "f"]));
-        assert!(!of(&["tree", "order"]));
+        assert!(of(&["run", "order", "--database-url", "postgres://h/d"]));
+        assert!(of(&["run", "order", "--database-url-file", "f"]));
+        assert!(!of(&["run", "order"]));
     }
 
     #[test]
@@ -465,7 +468,7 @@ mod tests {
 
     #[test]
     fn every_command_for_people_has_an_example() {
-        for name in ["runs", "tree", "history"] {
+        for name in ["run", "runs", "tree", "history"] {
             let help = parse(&[name, "--help"]).expect_err("help is no command").to_string();
             assert!(
                 help.contains("Examples:") && help.contains(&format!("everstep {name} ")),

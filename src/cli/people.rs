@@ -1,7 +1,7 @@
-//! Commands for people: `runs`, `tree`, `history`. Flags only; what they do is in
+//! Commands for people: `run`, `runs`, `tree`, `history`, `signal`, `cancel`, `retry`. Flags only; what they do is in
 //! `crate::app`.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 
@@ -34,6 +34,25 @@ pub struct Place {
     pub database: Database,
 }
 
+/// Whom to speak to, where both can do it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Via {
+    /// An object at the API server.
+    Object,
+    /// A function of the SQL surface.
+    Sql,
+}
+
+/// Whom to speak to.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Where")]
+pub struct Choice {
+    /// `object`: through the API server; `sql`: through a function in PostgreSQL [default: `sql` for the id of a run and
+    /// when --database-url is given on the command line, else `object`]
+    #[arg(long, value_name = "WAY")]
+    pub via: Option<Via>,
+}
+
 /// How a list is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ListOutput {
@@ -54,6 +73,77 @@ pub enum DocumentOutput {
     Json,
     /// One YAML document.
     Yaml,
+}
+
+/// How what was made is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MadeOutput {
+    /// One JSON document.
+    Json,
+    /// One YAML document.
+    Yaml,
+    /// Its name only: `workflowrun.everstep.dev/NAME`, or a run's id.
+    Name,
+}
+
+/// `everstep run`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:
+  # A WorkflowRun object, and the end of its run as exit code
+  everstep run order -n shop -i orderId=1042 -i amountCents:=250000 --wait
+
+  # Input from a file, the steps as they move
+  everstep run order -n shop -i input.yaml --follow
+
+  # Without an object, in PostgreSQL, once for this key
+  everstep run order -n shop --key order-1042 --database-url postgres://app@db/everstep")]
+pub struct Run {
+    /// Name of the Workflow
+    #[arg(value_name = "WORKFLOW")]
+    pub workflow: String,
+    /// Input: KEY=TEXT, KEY:=JSON, or a JSON or YAML file (`-` is standard input); later ones win
+    /// [default: the input of the Workflow]
+    #[arg(short, long = "input", value_name = "INPUT")]
+    pub inputs: Vec<String>,
+    /// Idempotency key: one run for each (namespace, Workflow, key)
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
+    /// Name of the WorkflowRun [default: the Workflow's, and a few random characters]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// How to wait.
+    #[command(flatten)]
+    pub wait: Wait,
+    /// Print the result so [default: a line for people]
+    #[arg(short, long, value_name = "FORMAT")]
+    pub output: Option<MadeOutput>,
+    /// Whom to speak to.
+    #[command(flatten)]
+    pub choice: Choice,
+    /// Where.
+    #[command(flatten)]
+    pub place: Place,
+}
+
+/// How to wait for the end of a run.
+#[derive(Debug, Clone, Args)]
+pub struct Wait {
+    /// Wait until the run has ended; exit code 1 when it did not succeed
+    #[arg(short, long)]
+    pub wait: bool,
+    /// Wait, and print the steps as they move: each event with a database, else what the object's status shows
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Wait no longer than this: exit code 1, and the run goes on
+    #[arg(long, value_name = "DURATION", value_parser = super::period)]
+    pub timeout: Option<Duration>,
+}
+
+impl Wait {
+    /// Whether to wait at all.
+    pub fn waits(&self) -> bool {
+        self.wait || self.follow
+    }
 }
 
 /// `everstep runs`.

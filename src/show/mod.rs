@@ -15,6 +15,6 @@ pub use age::{age, span};
 pub use document::{json, yaml};
 pub use history::history;
 pub use paint::{Paint, Palette};
-pub use runs::{Columns, runs};
+pub use runs::{Columns, problem, runs};
 pub use table::{Cell, Table};
 pub use tree::{Tree, tree};

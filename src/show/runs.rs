@@ -75,7 +75,7 @@ pub(super) fn object(row: &RunRow) -> String {
 }
 
 /// `step: CODE: message` of a summary's error.
-pub(super) fn problem(error: &serde_json::Value) -> String {
+pub fn problem(error: &serde_json::Value) -> String {
     let part = |name: &str| error[name].as_str().filter(|text| !text.is_empty());
     let parts = [part("step"), part("code"), part("message")];
     parts.into_iter().flatten().collect::<Vec<_>>().join(": ")

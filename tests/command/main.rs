@@ -11,5 +11,6 @@ mod refused;
 #[path = "../worker/rig.rs"]
 #[allow(dead_code, reason = "the worker's tests use all of it")]
 mod rig;
+mod starting;
 #[path = "../support/mod.rs"]
 mod support;

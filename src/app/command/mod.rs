@@ -1,11 +1,15 @@
 //! Commands for people: what they speak to, and what they print. How it looks is in [`crate::show`].
 
 mod find;
+mod follow;
 mod history;
+mod input;
 mod reach;
 mod runs;
+mod start;
 mod target;
 mod tree;
+mod way;
 
 use std::io::IsTerminal;
 
@@ -20,6 +24,7 @@ use crate::{
 
 pub(super) use history::history;
 pub(super) use runs::runs;
+pub(super) use start::run;
 pub(super) use tree::tree;
 
 impl From<SurfaceError> for Failure {
