@@ -82,7 +82,8 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         | Command::Run(_)
         | Command::Runs(_)
         | Command::Tree(_)
-        | Command::History(_) => (LogFormat::Text, "error"),
+        | Command::History(_)
+        | Command::Signal(_) => (LogFormat::Text, "error"),
         Command::Controller(_)
         | Command::Worker(_)
         | Command::All(_)
@@ -104,6 +105,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Runs(options) => on_runtime(command::runs(options)),
         Command::Tree(options) => on_runtime(command::tree(options)),
         Command::History(options) => on_runtime(command::history(options)),
+        Command::Signal(options) => on_runtime(command::signal(options)),
         Command::Controller(options) => on_runtime(serve::serve(
             options,
             serve::Roles {

@@ -56,6 +56,8 @@ pub enum Command {
     Tree(people::Tree),
     /// Show what was decided in a run, oldest first
     History(people::History),
+    /// Send a signal to a run: a Signal object, or in PostgreSQL
+    Signal(people::Signal),
     /// Print a completion script for a shell
     Completion {
         /// The shell
@@ -238,6 +240,7 @@ impl Command {
             Self::Runs(runs) => Some(&mut runs.place.database),
             Self::Tree(tree) => Some(&mut tree.place.database),
             Self::History(history) => Some(&mut history.place.database),
+            Self::Signal(signal) => Some(&mut signal.place.database),
             Self::Crd | Self::Dev(_) | Self::Completion { .. } => None,
         }
     }
@@ -468,7 +471,7 @@ mod tests {
 
     #[test]
     fn every_command_for_people_has_an_example() {
-        for name in ["run", "runs", "tree", "history"] {
+        for name in ["run", "runs", "tree", "history", "signal"] {
             let help = parse(&[name, "--help"]).expect_err("help is no command").to_string();
             assert!(
                 help.contains("Examples:") && help.contains(&format!("everstep {name} ")),

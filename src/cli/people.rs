@@ -227,3 +227,50 @@ pub struct History {
     #[command(flatten)]
     pub place: Place,
 }
+
+/// `everstep signal`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:
+  # A Signal object for the current run of a Workflow; wait until a step has taken it
+  everstep signal order-1042 approve -n shop -p approved:=true --by alice@example.com --wait
+
+  # By the id of a run, in PostgreSQL; twice with the same key is once
+  everstep signal 0192f3c4-7d1e-7aaa-8000-000000000000 approve -p approved:=true --dedup-key ticket-8831")]
+pub struct Signal {
+    /// For whom: `ewf/NAME` or NAME for a Workflow's current run, `erun/NAME` for a WorkflowRun's, or the id of a run
+    #[arg(value_name = "TARGET")]
+    pub target: String,
+    /// The signal's name: what the step waits for
+    #[arg(value_name = "SIGNAL")]
+    pub signal: String,
+    /// Content: KEY=TEXT, KEY:=JSON, or a JSON or YAML file (`-` is standard input); later ones win [default: {}]
+    #[arg(short, long = "payload", value_name = "PAYLOAD")]
+    pub payloads: Vec<String>,
+    /// The run of the Workflow that was started with this key
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
+    /// One signal of the run for each dedup key
+    #[arg(long, value_name = "KEY")]
+    pub dedup_key: Option<String>,
+    /// Who says it; in PostgreSQL that is always your role
+    #[arg(long, value_name = "NAME")]
+    pub by: Option<String>,
+    /// How long a run that is not there yet is looked for [default: 24h]
+    #[arg(long, value_name = "DURATION")]
+    pub expires_after: Option<String>,
+    /// Wait until a step has taken the Signal object; exit code 1 when none will
+    #[arg(short, long)]
+    pub wait: bool,
+    /// Wait no longer than this: exit code 1, and the signal stays
+    #[arg(long, value_name = "DURATION", value_parser = super::period)]
+    pub timeout: Option<Duration>,
+    /// Print the result so [default: a line for people]
+    #[arg(short, long, value_name = "FORMAT")]
+    pub output: Option<MadeOutput>,
+    /// Whom to speak to.
+    #[command(flatten)]
+    pub choice: Choice,
+    /// Where.
+    #[command(flatten)]
+    pub place: Place,
+}

@@ -6,6 +6,7 @@ mod history;
 mod input;
 mod reach;
 mod runs;
+mod signal;
 mod start;
 mod target;
 mod tree;
@@ -24,6 +25,7 @@ use crate::{
 
 pub(super) use history::history;
 pub(super) use runs::runs;
+pub(super) use signal::signal;
 pub(super) use start::run;
 pub(super) use tree::tree;
 
