@@ -83,7 +83,8 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         | Command::Runs(_)
         | Command::Tree(_)
         | Command::History(_)
-        | Command::Signal(_) => (LogFormat::Text, "error"),
+        | Command::Signal(_)
+        | Command::Cancel(_) => (LogFormat::Text, "error"),
         Command::Controller(_)
         | Command::Worker(_)
         | Command::All(_)
@@ -106,6 +107,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Tree(options) => on_runtime(command::tree(options)),
         Command::History(options) => on_runtime(command::history(options)),
         Command::Signal(options) => on_runtime(command::signal(options)),
+        Command::Cancel(options) => on_runtime(command::cancel(options)),
         Command::Controller(options) => on_runtime(serve::serve(
             options,
             serve::Roles {

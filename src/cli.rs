@@ -58,6 +58,8 @@ pub enum Command {
     History(people::History),
     /// Send a signal to a run: a Signal object, or in PostgreSQL
     Signal(people::Signal),
+    /// End a run, and undo what it did
+    Cancel(people::Cancel),
     /// Print a completion script for a shell
     Completion {
         /// The shell
@@ -241,6 +243,7 @@ impl Command {
             Self::Tree(tree) => Some(&mut tree.place.database),
             Self::History(history) => Some(&mut history.place.database),
             Self::Signal(signal) => Some(&mut signal.place.database),
+            Self::Cancel(cancel) => Some(&mut cancel.place.database),
             Self::Crd | Self::Dev(_) | Self::Completion { .. } => None,
         }
     }
@@ -471,7 +474,7 @@ mod tests {
 
     #[test]
     fn every_command_for_people_has_an_example() {
-        for name in ["run", "runs", "tree", "history", "signal"] {
+        for name in ["run", "runs", "tree", "history", "signal", "cancel"] {
             let help = parse(&[name, "--help"]).expect_err("help is no command").to_string();
             assert!(
                 help.contains("Examples:") && help.contains(&format!("everstep {name} ")),

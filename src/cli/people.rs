@@ -274,3 +274,38 @@ pub struct Signal {
     #[command(flatten)]
     pub place: Place,
 }
+
+/// `everstep cancel`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:
+  # A WorkflowRun: its run is undone, and ends as Cancelled
+  everstep cancel erun/nightly-7 -n shop --wait
+
+  # Without undoing anything
+  everstep cancel erun/nightly-7 -n shop --terminate
+
+  # By the id of a run, in PostgreSQL
+  everstep cancel 0192f3c4-7d1e-7aaa-8000-000000000000 --reason 'ordered twice'")]
+pub struct Cancel {
+    /// What to cancel: `erun/NAME` or NAME for a WorkflowRun, or the id of a run
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    /// Undo nothing: compensations do not run, `finally` does
+    #[arg(long)]
+    pub terminate: bool,
+    /// Why, for the run's history (in PostgreSQL only) [default: `everstep cancel`]
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Wait until the run has ended
+    #[arg(short, long)]
+    pub wait: bool,
+    /// Wait no longer than this: exit code 1, and the cancel goes on
+    #[arg(long, value_name = "DURATION", value_parser = super::period)]
+    pub timeout: Option<Duration>,
+    /// Whom to speak to.
+    #[command(flatten)]
+    pub choice: Choice,
+    /// Where.
+    #[command(flatten)]
+    pub place: Place,
+}

@@ -1,5 +1,6 @@
 //! Commands for people: what they speak to, and what they print. How it looks is in [`crate::show`].
 
+mod cancel;
 mod find;
 mod follow;
 mod history;
@@ -23,6 +24,7 @@ use crate::{
     store::SurfaceError,
 };
 
+pub(super) use cancel::cancel;
 pub(super) use history::history;
 pub(super) use runs::runs;
 pub(super) use signal::signal;
