@@ -84,7 +84,8 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         | Command::Tree(_)
         | Command::History(_)
         | Command::Signal(_)
-        | Command::Cancel(_) => (LogFormat::Text, "error"),
+        | Command::Cancel(_)
+        | Command::Retry(_) => (LogFormat::Text, "error"),
         Command::Controller(_)
         | Command::Worker(_)
         | Command::All(_)
@@ -108,6 +109,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::History(options) => on_runtime(command::history(options)),
         Command::Signal(options) => on_runtime(command::signal(options)),
         Command::Cancel(options) => on_runtime(command::cancel(options)),
+        Command::Retry(options) => on_runtime(command::retry(options)),
         Command::Controller(options) => on_runtime(serve::serve(
             options,
             serve::Roles {

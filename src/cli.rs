@@ -60,6 +60,8 @@ pub enum Command {
     Signal(people::Signal),
     /// End a run, and undo what it did
     Cancel(people::Cancel),
+    /// Let a run that failed go on, or run it again
+    Retry(people::Retry),
     /// Print a completion script for a shell
     Completion {
         /// The shell
@@ -244,6 +246,7 @@ impl Command {
             Self::History(history) => Some(&mut history.place.database),
             Self::Signal(signal) => Some(&mut signal.place.database),
             Self::Cancel(cancel) => Some(&mut cancel.place.database),
+            Self::Retry(retry) => Some(&mut retry.place.database),
             Self::Crd | Self::Dev(_) | Self::Completion { .. } => None,
         }
     }
@@ -474,7 +477,7 @@ mod tests {
 
     #[test]
     fn every_command_for_people_has_an_example() {
-        for name in ["run", "runs", "tree", "history", "signal", "cancel"] {
+        for name in ["run", "runs", "tree", "history", "signal", "cancel", "retry"] {
             let help = parse(&[name, "--help"]).expect_err("help is no command").to_string();
             assert!(
                 help.contains("Examples:") && help.contains(&format!("everstep {name} ")),

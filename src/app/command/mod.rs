@@ -6,6 +6,7 @@ mod follow;
 mod history;
 mod input;
 mod reach;
+mod retry;
 mod runs;
 mod signal;
 mod start;
@@ -26,6 +27,7 @@ use crate::{
 
 pub(super) use cancel::cancel;
 pub(super) use history::history;
+pub(super) use retry::retry;
 pub(super) use runs::runs;
 pub(super) use signal::signal;
 pub(super) use start::run;
