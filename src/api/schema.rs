@@ -15,6 +15,8 @@ pub(super) const MAX_STEPS: u32 = 200;
 pub(super) const MAX_EXPRESSION: u32 = 4096;
 /// Most entries of a map such as `query` or `env`.
 pub(super) const MAX_ENTRIES: u32 = 64;
+/// Most fields of an input or a payload.
+pub(super) const MAX_FIELDS: u32 = 1000;
 /// Most arguments of a statement or a command.
 pub(super) const MAX_ARGS: u32 = 256;
 /// Longest way to a step, through every block that may be called: 16 deep, each with its branches.
@@ -130,10 +132,16 @@ pub(super) fn free_map(generator: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "object", "maxProperties": MAX_ENTRIES, "additionalProperties": free_json(generator)})
 }
 
-/// A free JSON object. Its fields are named as values of a map, since the API server compares for a rule only what a
-/// schema names; the size is bounded by the engine.
+/// A free JSON object whose fields count as entries of a map: when the whole object is compared with an earlier one by
+/// a rule, the API server compares them all. A rule cannot name such a field.
 pub(super) fn free_object(generator: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "object", "maxProperties": 1000, "additionalProperties": free_json(generator)})
+    json_schema!({"type": "object", "maxProperties": MAX_FIELDS, "additionalProperties": free_json(generator)})
+}
+
+/// A free JSON object that a rule can name. Of two such objects the API server compares their sizes and the fields that
+/// both have: one whose only change is a field's name counts as the same.
+pub(super) fn named_free_object(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "object", "maxProperties": MAX_FIELDS, "x-kubernetes-preserve-unknown-fields": true})
 }
 
 /// A list of free JSON.

@@ -124,11 +124,13 @@ async fn listed(client: &Client, scope: Option<&str>) -> Result<(), kube::Error>
 fn notice(news: orphans::News) -> Notice {
     match news {
         orphans::News::Cancelled {
+            kind,
             namespace,
             name,
             uid,
             runs,
         } => Notice::OrphanCancelled {
+            kind,
             namespace,
             name,
             uid,

@@ -60,6 +60,8 @@ pub(crate) async fn status(
 pub(crate) fn resource(kind: Kind) -> ApiResource {
     match kind {
         Kind::Workflow => of::<api::v1alpha1::Workflow>(),
+        Kind::WorkflowRun => of::<api::v1alpha1::WorkflowRun>(),
+        Kind::Signal => of::<api::v1alpha1::Signal>(),
         Kind::Connection => of::<api::v1alpha1::Connection>(),
     }
 }

@@ -55,6 +55,11 @@ fn pause(class: Class, failures: u32, jitter: f64) -> Duration {
     doubled.min(longest).mul_f64(0.5 + jitter / 2.0)
 }
 
+/// How long to wait for what an object refers to and is not there yet: longer the longer it was waited for.
+pub(crate) fn patience(waited: Duration) -> Duration {
+    (waited / 4).clamp(Duration::from_millis(500), Duration::from_secs(30))
+}
+
 /// A number in 0..1 that differs between processes, keys and tries.
 pub(crate) fn jitter(random: &RandomState, of: impl Hash) -> f64 {
     // 53 bits are what an f64 holds exactly.

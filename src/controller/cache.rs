@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use kube::api::DynamicObject;
 use kube::runtime::watcher::Event;
 
+use super::expiry;
 use super::key::{Key, Kind};
 
 /// The objects of one kind.
@@ -113,7 +114,9 @@ impl Cache {
     fn put(&self, mut object: DynamicObject) -> Option<Key> {
         // The bulk of most objects, and nothing that we read.
         object.metadata.managed_fields = None;
-        object.metadata.annotations = None;
+        if let Some(annotations) = &mut object.metadata.annotations {
+            annotations.retain(|name, _| expiry::is_tracking(name));
+        }
         let key = Key::of(self.kind, &object);
         let mut state = self.write();
         let known = state.objects.get(&key).cloned();

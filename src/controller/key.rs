@@ -10,15 +10,37 @@ use kube::api::DynamicObject;
 pub(crate) enum Kind {
     /// `Workflow`.
     Workflow,
+    /// `WorkflowRun`.
+    WorkflowRun,
+    /// `Signal`.
+    Signal,
     /// `Connection`.
     Connection,
 }
 
 impl Kind {
+    /// All of them.
+    pub(crate) const ALL: [Self; 4] = [Self::Workflow, Self::WorkflowRun, Self::Signal, Self::Connection];
+
+    /// The kind of that name.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
+    /// Whether runs belong to its objects.
+    pub(crate) fn owns_runs(self) -> bool {
+        match self {
+            Self::Workflow | Self::WorkflowRun => true,
+            Self::Signal | Self::Connection => false,
+        }
+    }
+
     /// The name in manifests.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Workflow => "Workflow",
+            Self::WorkflowRun => "WorkflowRun",
+            Self::Signal => "Signal",
             Self::Connection => "Connection",
         }
     }

@@ -23,15 +23,21 @@ mod condition;
 mod connection;
 mod counters;
 mod events;
+mod expiry;
 mod identity;
 mod key;
 mod notice;
 mod queue;
 mod reconcile;
+mod run;
+mod seen;
+mod signal;
 mod unprojected;
+mod unshown;
 mod wake;
 mod watch;
 pub mod workflow;
+mod workflow_run;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -54,7 +60,10 @@ use self::events::{Announcement, Regarding};
 use self::key::{Key, Kind};
 use self::queue::Queue;
 use self::unprojected::Unprojected;
-use crate::store::{self, Facts, FactsOf, Finding, RunFacts, Store, Submission, Submitted};
+use self::unshown::Unshown;
+use crate::store::{
+    self, Facts, FactsOf, Finding, Posted, RunFacts, SignalFacts, SignalWish, Store, Submission, Submitted,
+};
 
 pub use self::call::CallError;
 pub use self::counters::Counters;
@@ -68,7 +77,7 @@ pub struct Context {
     pub client: Client,
     /// The database, migrated.
     pub store: Store,
-    /// Where the UID of a Workflow goes whose Delete event was seen. A full channel loses it: the orphan pass finds
+    /// Where the UID of a Workflow or WorkflowRun goes whose Delete event was seen. A full channel loses it: the orphan pass finds
     /// the object by itself.
     pub deleted: mpsc::Sender<String>,
     /// Configuration.
@@ -130,15 +139,21 @@ pub(crate) struct Shared {
     instance: String,
     options: Options,
     workflows: Cache,
+    runs: Cache,
+    signals: Cache,
     connections: Cache,
     queue: Queue<Key>,
     unprojected: Unprojected,
+    unshown: Unshown,
     /// When we last wrote the status of an object, by the database's clock.
     written: Mutex<HashMap<Key, Timestamp>>,
     facts: Batcher<FactsOf, Facts>,
     submit: Batcher<Submission, Submitted>,
     mark: Batcher<(Uuid, i32), ()>,
     findings: Batcher<String, Option<Finding>>,
+    post: Batcher<SignalWish, Posted>,
+    signal_facts: Batcher<String, Option<SignalFacts>>,
+    mark_shown: Batcher<i64, ()>,
     counters: Counters,
     notices: mpsc::Sender<Notice>,
     /// The other end of `notices`, until `run` takes it.
@@ -187,10 +202,15 @@ impl Controller {
         }
     }
 
-    /// Whether an object with this UID is among the Workflows that the watches show; none while they do not show all.
+    /// Whether an object with this UID is among the Workflows and WorkflowRuns that the watches show; none while they do
+    /// not show all.
     pub fn sight(&self) -> impl Fn(&str) -> Option<bool> + Send + Sync + 'static {
         let shared = self.shared.clone();
-        move |uid| shared.workflows.is_complete().then(|| shared.workflows.has_uid(uid))
+        move |uid| {
+            let owners = [&shared.workflows, &shared.runs];
+            let complete = owners.iter().all(|cache| cache.is_complete());
+            complete.then(|| owners.iter().any(|cache| cache.has_uid(uid)))
+        }
     }
 
     /// What it has done so far.
@@ -231,7 +251,7 @@ impl Controller {
         // The batchers outlive the reconciles that wait for them: they end with this function, not before.
         let batchers = tokio::spawn(async { drop(join_all(loops).await) });
         let scopes = shared.scopes();
-        let watches = [Kind::Workflow, Kind::Connection].into_iter().flat_map(|kind| {
+        let watches = Kind::ALL.into_iter().flat_map(|kind| {
             let shutdown = &shutdown;
             scopes
                 .iter()
@@ -293,6 +313,33 @@ impl Shared {
                 }
             }
         });
+        let (post, post_loop) = Batcher::new({
+            let store = store.clone();
+            move |wishes: Vec<SignalWish>| {
+                let store = store.clone();
+                async move { store.post(&wishes).await }
+            }
+        });
+        let (signal_facts, signal_facts_loop) = Batcher::new({
+            let store = store.clone();
+            move |uids: Vec<String>| {
+                let store = store.clone();
+                async move {
+                    let mut found: HashMap<String, SignalFacts> = HashMap::new();
+                    for facts in store.signal_facts(&uids).await? {
+                        found.insert(facts.uid.clone(), facts);
+                    }
+                    Ok(uids.iter().map(|uid| found.get(uid).cloned()).collect())
+                }
+            }
+        });
+        let (mark_shown, mark_shown_loop) = Batcher::new({
+            let store = store.clone();
+            move |ids: Vec<i64>| {
+                let store = store.clone();
+                async move { store.mark_signals_shown(&ids).await.map(|()| vec![(); ids.len()]) }
+            }
+        });
         let (notices, told) = notice::channel();
         Self {
             client,
@@ -302,19 +349,28 @@ impl Shared {
             told: Mutex::new(Some(told)),
             instance: options.instance.clone(),
             workflows: Cache::new(Kind::Workflow, scopes),
+            runs: Cache::new(Kind::WorkflowRun, scopes),
+            signals: Cache::new(Kind::Signal, scopes),
             connections: Cache::new(Kind::Connection, scopes),
             queue: Queue::new(),
             unprojected: Unprojected::default(),
+            unshown: Unshown::default(),
             written: Mutex::default(),
             facts,
             submit,
             mark,
             findings,
+            post,
+            signal_facts,
+            mark_shown,
             loops: Mutex::new(vec![
                 Box::pin(facts_loop),
                 Box::pin(submit_loop),
                 Box::pin(mark_loop),
                 Box::pin(findings_loop),
+                Box::pin(post_loop),
+                Box::pin(signal_facts_loop),
+                Box::pin(mark_shown_loop),
             ]),
             store,
             options,
@@ -339,6 +395,8 @@ impl Shared {
     fn cache(&self, kind: Kind) -> &Cache {
         match kind {
             Kind::Workflow => &self.workflows,
+            Kind::WorkflowRun => &self.runs,
+            Kind::Signal => &self.signals,
             Kind::Connection => &self.connections,
         }
     }

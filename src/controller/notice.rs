@@ -18,8 +18,10 @@ pub(super) const WAITING: usize = 64;
 /// Something that is told once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
-    /// The runs of a Workflow were cancelled, because the object is gone.
+    /// The runs of an object were cancelled, because it is gone.
     OrphanCancelled {
+        /// Its kind.
+        kind: String,
         /// Where it was.
         namespace: String,
         /// Its name.
@@ -70,12 +72,16 @@ pub(super) fn channel() -> (mpsc::Sender<Notice>, mpsc::Receiver<Notice>) {
 fn event_of(notice: &Notice, install: &str) -> (Regarding, Announcement) {
     match notice {
         Notice::OrphanCancelled {
+            kind,
             namespace,
             name,
             uid,
             runs,
         } => (
-            Regarding::object(&Key::new(Kind::Workflow, namespace, name), uid),
+            Regarding::object(
+                &Key::new(Kind::parse(kind).unwrap_or(Kind::Workflow), namespace, name),
+                uid,
+            ),
             Announcement {
                 severity: Severity::Normal,
                 reason: "OrphanCancelled",
@@ -114,6 +120,7 @@ mod tests {
     #[test]
     fn vanished_object_is_named_by_reference_and_the_brake_by_the_install() {
         let cancelled = Notice::OrphanCancelled {
+            kind: "WorkflowRun".to_owned(),
             namespace: "shop".to_owned(),
             name: "order".to_owned(),
             uid: "u".to_owned(),
@@ -122,7 +129,7 @@ mod tests {
         let (regarding, told) = event_of(&cancelled, "everstep-system");
         assert_eq!(
             regarding,
-            Regarding::object(&Key::new(Kind::Workflow, "shop", "order"), "u")
+            Regarding::object(&Key::new(Kind::WorkflowRun, "shop", "order"), "u")
         );
         assert_eq!((told.reason, told.severity), ("OrphanCancelled", Severity::Normal));
         assert!(told.note.contains("2 of its runs"), "{}", told.note);

@@ -15,7 +15,7 @@ use super::backoff::{Class, Failures, jitter};
 use super::batch::is_outage;
 use super::counters::count;
 use super::key::{Key, Kind};
-use super::{Error, Next, Shared, connection, workflow};
+use super::{Error, Next, Shared, connection, signal, workflow, workflow_run};
 
 /// How long running reconciles may take to end at shutdown.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -56,6 +56,8 @@ async fn caught(shared: &Shared, key: &Key) -> Result<Next, Error> {
     let reconcile = async {
         match key.kind {
             Kind::Workflow => workflow::reconcile(shared, key).await,
+            Kind::WorkflowRun => workflow_run::reconcile(shared, key).await,
+            Kind::Signal => signal::reconcile(shared, key).await,
             Kind::Connection => connection::reconcile(shared, key).await,
         }
     };

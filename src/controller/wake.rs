@@ -39,7 +39,7 @@ pub(super) async fn wake(shared: &Shared, shutdown: &CancellationToken) {
     }
 }
 
-/// One look; how many runs it read.
+/// One look; how many runs and signals it read.
 async fn scan(shared: &Shared, since: &mut Timestamp) -> Result<u32, store::Error> {
     let mut ownerless = Vec::new();
     let all = shared.store.changed(MOST).await?;
@@ -58,6 +58,7 @@ async fn scan(shared: &Shared, since: &mut Timestamp) -> Result<u32, store::Erro
     if !ownerless.is_empty() {
         shared.store.mark_projected(&ownerless).await?;
     }
+    let read = read.saturating_add(scan_signals(shared).await?);
     for finding in shared.store.findings_since(*since, MOST).await? {
         *since = finding.checked_at.max(*since);
         let key = Key::new(Kind::Connection, &finding.namespace, &finding.name);
@@ -68,7 +69,7 @@ async fn scan(shared: &Shared, since: &mut Timestamp) -> Result<u32, store::Erro
     Ok(read)
 }
 
-/// Who shows a run.
+/// Who shows a run, or a signal.
 enum Whose {
     /// This object.
     Object(Key),
@@ -79,14 +80,51 @@ enum Whose {
 }
 
 fn whose(shared: &Shared, changed: &Changed) -> Whose {
-    if changed.owner_kind != Kind::Workflow.as_str() || !shared.is_in_scope(&changed.namespace) {
+    match Kind::parse(&changed.owner_kind).filter(|kind| kind.owns_runs()) {
+        Some(kind) => find(
+            shared,
+            Key::new(kind, &changed.namespace, &changed.owner_name),
+            &changed.owner_uid,
+        ),
+        None => Whose::Unknown,
+    }
+}
+
+fn find(shared: &Shared, key: Key, uid: &str) -> Whose {
+    if !shared.is_in_scope(&key.namespace) {
         return Whose::Unknown;
     }
-    let key = Key::new(Kind::Workflow, &changed.namespace, &changed.owner_name);
-    match shared.workflows.get(&key) {
-        Some(object) if object.metadata.uid.as_deref() == Some(&changed.owner_uid) => Whose::Object(key),
+    let cache = shared.cache(key.kind);
+    match cache.get(&key) {
+        Some(object) if object.metadata.uid.as_deref() == Some(uid) => Whose::Object(key),
         // An object that comes into view later is reconciled then.
-        Some(_) | None if shared.workflows.is_complete() => Whose::Nobody,
+        Some(_) | None if cache.is_complete() => Whose::Nobody,
         Some(_) | None => Whose::Unknown,
     }
+}
+
+/// Signals with an outcome that their objects do not show; how many there were.
+async fn scan_signals(shared: &Shared) -> Result<u32, store::Error> {
+    let all = shared.store.changed_signals(MOST).await?;
+    let read = u32::try_from(all.len()).unwrap_or(u32::MAX);
+    let mut ownerless = Vec::new();
+    for changed in all {
+        let key = Key::new(Kind::Signal, &changed.namespace, &changed.name);
+        match find(shared, key, &changed.uid) {
+            Whose::Object(key) => {
+                if shared.unshown.add(&changed.uid, changed.id) {
+                    shared.queue.add_now(key);
+                }
+            }
+            Whose::Nobody => {
+                shared.unshown.remove(&changed.uid);
+                ownerless.push(changed.id);
+            }
+            Whose::Unknown => {}
+        }
+    }
+    if !ownerless.is_empty() {
+        shared.store.mark_signals_shown(&ownerless).await?;
+    }
+    Ok(read)
 }

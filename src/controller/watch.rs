@@ -80,7 +80,7 @@ fn take(shared: &Shared, kind: Kind, event: Event<DynamicObject>, scope: Option<
     let cache: &Cache = shared.cache(kind);
     match cache.apply(event, scope, listing) {
         Some(Change::Look(key)) => shared.queue.add_now(key),
-        Some(Change::Deleted { uid }) if kind == Kind::Workflow => shared.tell_deleted(uid),
+        Some(Change::Deleted { uid }) if kind.owns_runs() => shared.tell_deleted(uid),
         Some(Change::Deleted { .. }) | None => {}
     }
 }

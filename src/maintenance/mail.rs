@@ -25,6 +25,7 @@ pub(super) async fn run(store: &Store, beside: &Beside) {
     let mut pause = QUICK;
     loop {
         // The wake-up is armed before the look: what comes during the sweep wakes the next one.
+        let began = Instant::now();
         match once(store, beside).await {
             Ok(found) => {
                 health.worked();
@@ -34,6 +35,7 @@ pub(super) async fn run(store: &Store, beside: &Beside) {
             }
             Err(error) => health.failed(&error),
         }
+        tokio::time::sleep(rest(began.elapsed())).await;
         pause = next_pause(pause, busy.elapsed());
         tokio::select! {
             () = bell.rung() => busy = Instant::now(),
@@ -65,6 +67,12 @@ async fn once(store: &Store, beside: &Beside) -> Result<bool, Error> {
     Ok(found)
 }
 
+/// As long as the sweep took, whoever rings meanwhile: with much mail on its way a sweep is work for the server, which is
+/// to do the appends that take it.
+fn rest(took: Duration) -> Duration {
+    took.min(SLOW)
+}
+
 fn next_pause(last: Duration, quiet: Duration) -> Duration {
     if quiet < QUICK_FOR { QUICK } else { (last * 2).min(SLOW) }
 }
@@ -72,6 +80,12 @@ fn next_pause(last: Duration, quiet: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sweeps_leave_the_server_half_of_the_time_at_least() {
+        assert_eq!(rest(Duration::from_millis(3)), Duration::from_millis(3));
+        assert_eq!(rest(Duration::from_secs(9)), SLOW);
+    }
 
     #[test]
     fn sweeps_are_quick_after_mail_and_slow_down_to_a_second() {

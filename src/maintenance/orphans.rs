@@ -49,6 +49,8 @@ pub type Tell = Box<dyn Fn(News) + Send + Sync>;
 pub enum News {
     /// The runs of an object were cancelled.
     Cancelled {
+        /// Its kind.
+        kind: String,
         /// Where the object was.
         namespace: String,
         /// Its name.
@@ -201,12 +203,15 @@ async fn pass(
     witness.check_server(&store.cluster().await?).await?;
     let (mut going, mut listed) = (HashSet::new(), HashSet::new());
     let to_prove = plan.deleted.iter().chain(&plan.missing);
-    let namespaces: BTreeSet<&str> = to_prove.clone().map(|owner| &*owner.namespace).collect();
-    for namespace in namespaces {
+    let places: BTreeSet<(&str, &str)> = to_prove
+        .clone()
+        .map(|owner| (owner.namespace.as_str(), owner.kind.as_str()))
+        .collect();
+    for (namespace, kind) in places {
         if witness.is_going(namespace).await? {
             going.insert(namespace);
         }
-        listed.extend(witness.list(namespace).await?.into_keys());
+        listed.extend(witness.list(kind, namespace).await?.into_keys());
     }
     let lasts = |owner: &&LiveOwner| !going.contains(&*owner.namespace);
     let missing: Vec<&LiveOwner> = plan.missing.iter().filter(lasts).collect();
@@ -296,7 +301,7 @@ async fn ours(orphans: &Orphans, which: Owners) -> Result<Vec<LiveOwner>, store:
             .namespaces
             .as_ref()
             .is_none_or(|ours| ours.contains(&owner.namespace));
-        in_scope && owner.kind == "Workflow"
+        in_scope && proof::is_known(&owner.kind)
     });
     Ok(owners)
 }
@@ -359,11 +364,14 @@ async fn cancel(orphans: &Orphans, gone: &[&LiveOwner], most: i64) -> Result<(),
     let done = orphans.store.cancel_orphans(&uids, most, FRESH, &orphans.actor).await?;
     for cancelled in done {
         let owner = gone.iter().find(|owner| owner.uid == cancelled.uid);
-        let (namespace, name) = owner.map_or(("", ""), |owner| (owner.namespace.as_str(), owner.name.as_str()));
+        let (kind, namespace, name) = owner.map_or(("", "", ""), |owner| {
+            (owner.kind.as_str(), owner.namespace.as_str(), owner.name.as_str())
+        });
         // None: another replica was faster, and has told it, or they wait for their turn.
         if cancelled.runs > 0 {
             tracing::info!(
                 uid = cancelled.uid,
+                kind,
                 namespace,
                 name,
                 runs = cancelled.runs,
@@ -371,6 +379,7 @@ async fn cancel(orphans: &Orphans, gone: &[&LiveOwner], most: i64) -> Result<(),
             );
             orphans.counters.cancelled.fetch_add(1, Relaxed);
             (orphans.tell)(News::Cancelled {
+                kind: kind.to_owned(),
                 namespace: namespace.to_owned(),
                 name: name.to_owned(),
                 uid: cancelled.uid,

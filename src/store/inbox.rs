@@ -16,17 +16,25 @@ pub(super) const KINDS: [&str; 6] = ["Cancel", "Terminate", "Pause", "Resume", "
 
 /// A statement of its own: its writers only insert, so it sees what was committed before it, in whatever order their
 /// transactions began.
+///
+/// Ten thousand letters may come in one transaction, of which the server's statistics know nothing: it expects one. So
+/// every join is one that is right for many, too: by primary key, one look-up a letter. Where the planner had the choice
+/// it took the index of untaken mail for each of them, and no sweep came to its end any more.
 const SWEEP: &str = "
 WITH untaken AS MATERIALIZED (
-  SELECT i.id, i.run_id, i.kind, i.signal, i.payload, i.by, i.received_at, r.namespace, a.worker_id,
+  SELECT i.id, i.run_id, i.place, r.namespace, a.worker_id,
     a.run_id IS NULL AND r.id IS NOT NULL AND r.finished_at IS NULL AS parked,
     r.finished_at IS NOT NULL
       -- Its run is gone, retired while the mail was under way. A day: a run that was lost may be repaired.
       OR (r.id IS NULL AND i.received_at < (SELECT everstep.now()) - interval '1 day') AS late
-  FROM everstep.inbox AS i
+  FROM (
+    SELECT id, run_id, received_at, row_number() OVER (PARTITION BY run_id ORDER BY id) AS place
+    FROM everstep.inbox
+    WHERE taken_seq IS NULL AND outcome IS NULL AND kind = ANY ($1)
+  ) AS i
   LEFT JOIN everstep.runs AS r ON r.id = i.run_id
   LEFT JOIN everstep.active AS a ON a.run_id = i.run_id
-  WHERE i.taken_seq IS NULL AND i.outcome IS NULL AND i.kind = ANY ($1)
+  WHERE i.place <= 1000             -- of each run, as a load reads; the rest comes with the next sweep
 ), woken AS (
   INSERT INTO everstep.active AS a (run_id, namespace)
   -- In one order, as the timer sweep does: two sweeps that insert the same runs wait for one another, never in a circle.
@@ -37,20 +45,28 @@ WITH untaken AS MATERIALIZED (
   UPDATE everstep.inbox AS i
   SET outcome = 'Undelivered'
   FROM untaken AS u
-  WHERE i.id = u.id AND u.late AND i.taken_seq IS NULL AND i.outcome IS NULL
+  -- Still untaken, in words that the index of untaken mail does not know.
+  WHERE i.id = u.id AND u.late AND coalesce(i.taken_seq::text, i.outcome) IS NULL
   RETURNING i.id
 )
 SELECT (SELECT count(*) FROM woken) AS woken, (SELECT count(*) FROM undelivered) AS undelivered,
   (SELECT everstep.now()) AS now, told.*
 FROM (SELECT 1) AS always
 LEFT JOIN (
-  SELECT id, run_id, kind, signal, payload::text AS payload, by, received_at
-  FROM untaken
-  WHERE worker_id = $2 AND NOT late
-  ORDER BY id
-  LIMIT 10000                       -- bounds the memory; the rest comes with the next sweep
+  SELECT mine.id, mine.run_id, mine.place, letter.*
+  FROM (
+    SELECT id, run_id, place
+    FROM untaken
+    WHERE worker_id = $2 AND NOT late
+    -- Bounds the memory. The oldest of each run first: a run that nobody carries does not stand in the way of others.
+    ORDER BY place, id
+    LIMIT 10000
+  ) AS mine
+  CROSS JOIN LATERAL (
+    SELECT kind, signal, payload::text AS payload, by, received_at FROM everstep.inbox WHERE id = mine.id OFFSET 0
+  ) AS letter
 ) AS told ON true
-ORDER BY told.id";
+ORDER BY told.place, told.id";
 
 /// An untaken row of the inbox. Kinds that this release does not know are invisible to it.
 #[derive(Debug, Clone, PartialEq)]

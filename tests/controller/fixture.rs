@@ -234,11 +234,13 @@ impl Fixture {
 fn notice(news: orphans::News) -> Notice {
     match news {
         orphans::News::Cancelled {
+            kind,
             namespace,
             name,
             uid,
             runs,
         } => Notice::OrphanCancelled {
+            kind,
             namespace,
             name,
             uid,

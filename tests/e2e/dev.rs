@@ -73,7 +73,7 @@ async fn files_that_cannot_be_used_are_exit_code_2_and_everything_wrong_is_said_
             ],
         ),
         (
-            &[&example("order-saga.yaml")],
+            &[&example("race-and-poll.yaml")],
             &["not supported yet", "document 1"][..1],
         ),
     ];

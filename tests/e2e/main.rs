@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 
 mod change;
+mod commands;
 mod connections;
 mod counts;
 mod databases;
@@ -14,7 +15,9 @@ mod process;
 mod readiness;
 mod refusals;
 mod runs;
+mod saga;
 mod secrets;
+mod signals;
 #[path = "../support/mod.rs"]
 mod support;
 mod target;

@@ -165,7 +165,7 @@ async fn what_crd_prints_can_be_applied() {
     let system = System::new("crds").await;
     let printed = succeeds(&["crd"]).await;
     let said = system.apply_server_side(&printed).await;
-    assert_eq!(said.lines().count(), 2, "{said}");
+    assert_eq!(said.lines().count(), 4, "{said}");
 }
 
 async fn succeeds(words: &[&str]) -> String {

@@ -1,7 +1,10 @@
 //! What claims and sweeps cost when there is much that does not concern them: pages that the statement itself touched,
 //! counted by the server.
 
-use crate::rig::{Rig, park, private};
+use everstep::store::{Append, Appended};
+use uuid::Uuid;
+
+use crate::rig::{Rig, park, private, step};
 
 /// Some ready runs, so that a claim has a choice.
 const READY: usize = 20;
@@ -89,4 +92,87 @@ async fn sleepers_and_finished_runs_cost_claims_and_sweeps_nothing() {
             "the sweep of {sweep}: {full} pages instead of {empty}"
         );
     }
+}
+
+/// Ten thousand parked runs, and then a signal for each in one transaction.
+const WAITING: &str = "
+INSERT INTO everstep.runs (id, namespace, workflow, start_key, definition_id, trigger, phase)
+SELECT everstep.uuidv7(), 'shop', 'waiting', 'k' || n, (SELECT id FROM everstep.definitions LIMIT 1), 'OnApply', 'Waiting'
+FROM generate_series(1, 10000) AS n;
+VACUUM ANALYZE;
+INSERT INTO everstep.inbox (run_id, kind, signal, dedup_key, payload)
+SELECT id, 'Signal', 'go', 'k', '{}' FROM everstep.runs WHERE workflow = 'waiting'";
+
+/// What comes in one transaction is more than the server's statistics expect: a plan for one letter must do for many.
+#[tokio::test]
+async fn mail_that_comes_all_at_once_costs_each_letter_its_own() {
+    const LETTERS: usize = 256;
+    let settings = [
+        ("shared_preload_libraries", "pg_stat_statements"),
+        ("autovacuum", "off"),
+    ];
+    let (_server, mut rig) = private(&settings).await;
+    rig.run("CREATE EXTENSION pg_stat_statements SCHEMA public").await;
+    rig.start("a").await;
+    for statement in WAITING.split(';') {
+        rig.run(statement).await;
+    }
+    pages(&mut rig, "").await;
+    // A sweep that compares each with each does not end before the server ends it.
+    assert_eq!(rig.store.mail_sweep(None).await.unwrap().woken, 10_000);
+    let sweep = pages(&mut rig, "WITH untaken").await;
+
+    let worker = rig.worker().await;
+    rig.run(&format!("UPDATE everstep.active SET worker_id = '{worker}'"))
+        .await;
+    let sweep_of_mine = rig.store.mail_sweep(Some(worker)).await.unwrap();
+    assert_eq!(sweep_of_mine.told.len(), 10_000);
+    let batch: Vec<Append> = sweep_of_mine
+        .told
+        .iter()
+        .take(LETTERS + 1)
+        .map(|(run, row)| Append {
+            taken: vec![row.id],
+            consumed: vec![row.id],
+            ..step(*run, 1)
+        })
+        .collect();
+    pages(&mut rig, "").await;
+    assert_eq!(rig.store.append(&batch[..1]).await.unwrap(), [Appended::Mine]);
+    let one = pages(&mut rig, "INSERT INTO everstep.journal").await;
+    assert_eq!(
+        rig.store.append(&batch[1..]).await.unwrap(),
+        vec![Appended::Mine; LETTERS]
+    );
+    let many = pages(&mut rig, "INSERT INTO everstep.journal").await;
+    eprintln!("pages of a sweep of 10,000 letters: {sweep}, of an append that takes one: {one}, {LETTERS}: {many}");
+    assert!(sweep <= 10_000 * 30, "a sweep: {sweep} pages");
+    assert!(one <= 60, "an append of one letter: {one} pages");
+    assert!(many <= LETTERS as i64 * 30, "an append: {many} pages");
+}
+
+/// A run that nobody carries keeps its mail, and others get theirs.
+#[tokio::test]
+async fn much_mail_of_one_run_does_not_stand_in_the_way_of_others() {
+    let mut rig = crate::rig::rig().await;
+    let (flooded, other) = (rig.start("a").await, rig.start("b").await);
+    let worker = rig.worker().await;
+    assert_eq!(rig.store.claim(worker, 10, None).await.unwrap(), 2);
+    rig.run(&format!(
+        "INSERT INTO everstep.inbox (run_id, kind, signal, dedup_key, payload)
+         SELECT '{flooded}', 'Signal', 'go', n, '{{}}' FROM generate_series(1, 10001) AS n"
+    ))
+    .await;
+    let last = rig.mail(other, "k").await;
+    let told = rig.store.mail_sweep(Some(worker)).await.unwrap().told;
+    let of = |run: Uuid| {
+        told.iter()
+            .filter(move |(of, _)| *of == run)
+            .map(|(_, row)| row.id)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(of(other), [last]);
+    let flood = of(flooded);
+    assert_eq!(flood.len(), 1000);
+    assert!(flood.is_sorted(), "the order of arrival");
 }

@@ -208,16 +208,21 @@ impl System {
 
     /// Waits until `holds` of a Workflow, and answers it.
     pub(crate) async fn until(&self, name: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        self.until_of("workflows", name, what, holds).await
+    }
+
+    /// Waits until `holds` of an object of this kind of ours, in the plural, and answers it.
+    pub(crate) async fn until_of(&self, kind: &str, name: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
         let until = Instant::now() + DEADLINE;
         loop {
-            let workflow = self.workflow(name).await;
-            if holds(&workflow) {
-                return workflow;
+            let object = self.get(kind, name).await;
+            if holds(&object) {
+                return object;
             }
             assert!(
                 Instant::now() < until,
-                "{name}: {what} did not come true: {:#}",
-                workflow["status"]
+                "{kind}/{name}: {what} did not come true: {:#}",
+                object["status"]
             );
             tokio::time::sleep(POLL).await;
         }
@@ -563,7 +568,16 @@ impl Shop {
 
 /// `examples/order.yaml` on this database and this payments server.
 pub(crate) fn order(shop: &Shop, payments: &Payments) -> String {
-    let text = example("order.yaml");
+    at_home(&example("order.yaml"), shop, payments)
+}
+
+/// `examples/order-saga.yaml` on this database and this payments server.
+pub(crate) fn order_saga(shop: &Shop, payments: &Payments) -> String {
+    at_home(&example("order-saga.yaml"), shop, payments)
+}
+
+/// An example with its addresses replaced by those of a test.
+fn at_home(text: &str, shop: &Shop, payments: &Payments) -> String {
     let (database, api) = (
         "postgres://shop:shop@127.0.0.1:5432/shop?sslmode=disable",
         "http://127.0.0.1:8099",
@@ -582,8 +596,22 @@ pub(crate) fn example(name: &str) -> String {
 
 /// A Workflow's manifest, of a spec as a YAML mapping: `{…}`, or the lines of one.
 pub(crate) fn workflow(name: &str, spec: &str) -> String {
+    object("Workflow", name, spec)
+}
+
+/// A WorkflowRun's manifest.
+pub(crate) fn workflow_run(name: &str, spec: &str) -> String {
+    object("WorkflowRun", name, spec)
+}
+
+/// A Signal's manifest.
+pub(crate) fn signal(name: &str, spec: &str) -> String {
+    object("Signal", name, spec)
+}
+
+fn object(kind: &str, name: &str, spec: &str) -> String {
     let spec = spec.replace('\n', "\n  ");
-    format!("---\napiVersion: everstep.dev/v1alpha1\nkind: Workflow\nmetadata: {{name: {name}}}\nspec:\n  {spec}\n")
+    format!("---\napiVersion: everstep.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec:\n  {spec}\n")
 }
 
 /// A Connection's manifest.

@@ -84,6 +84,15 @@ impl Rig {
         Process::start(connect(&self.url).await, options())
     }
 
+    /// A worker whose lease outlasts a test: nothing happens because the machine is slow.
+    pub(crate) async fn patient_worker(&self) -> Process {
+        let options = WorkerOptions {
+            lease: Duration::from_secs(60),
+            ..options()
+        };
+        Process::start(connect(&self.url).await, options)
+    }
+
     pub(crate) async fn cancel(&self, run: Uuid) {
         let payload = r#"{"reason": "a test asked for it"}"#;
         let insert =

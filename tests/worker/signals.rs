@@ -109,7 +109,7 @@ async fn signals_that_come_early_are_kept_in_their_order_also_across_a_park() {
 async fn ten_thousand_races_between_signal_and_timeout_have_one_winner_each() {
     const RACES: i64 = 10_000;
     let rig = Rig::new().await;
-    let workers = [rig.worker().await, rig.worker().await];
+    let workers = [rig.patient_worker().await, rig.patient_worker().await];
     let body = json!({
         "steps": [{"name": "w", "waitForSignal": {"signal": "go", "timeout": "3s", "onTimeout": "Continue"}}],
         "output": "=steps.w.status"
@@ -133,10 +133,21 @@ async fn ten_thousand_races_between_signal_and_timeout_have_one_winner_each() {
                     FROM everstep.runs AS r LEFT JOIN everstep.inbox AS i ON i.run_id = r.id GROUP BY 1 ORDER BY 1";
     let outcomes: Vec<(String, i64)> = sqlx::query_as(outcomes).fetch_all(&mut sql).await.unwrap();
     println!("{outcomes:?}");
-    let told = |fate: &str| outcomes.iter().find(|(of, _)| of == fate).map_or(0, |(_, count)| *count);
-    let (signal, timeout) = (told("Succeeded Consumed"), told("TimedOut Undelivered") + told("TimedOut none"));
+    let told = |fate: &str| {
+        outcomes
+            .iter()
+            .find(|(of, _)| of == fate)
+            .map_or(0, |(_, count)| *count)
+    };
+    let (signal, timeout) = (
+        told("Succeeded Consumed"),
+        told("TimedOut Undelivered") + told("TimedOut none"),
+    );
     assert_eq!(signal + timeout, RACES, "{outcomes:?}");
-    assert!(signal > 0 && told("TimedOut Undelivered") > 0, "no race at all: {outcomes:?}");
+    assert!(
+        signal > 0 && told("TimedOut Undelivered") > 0,
+        "no race at all: {outcomes:?}"
+    );
     rig.is_clean().await;
     for worker in workers {
         worker.stop().await;
@@ -147,7 +158,7 @@ async fn ten_thousand_races_between_signal_and_timeout_have_one_winner_each() {
 async fn ten_thousand_signals_at_once_find_ten_thousand_waiting_runs_or_one() {
     const SIGNALS: i64 = 10_000;
     let rig = Rig::new().await;
-    let workers = [rig.worker().await, rig.worker().await];
+    let workers = [rig.patient_worker().await, rig.patient_worker().await];
     let body = json!({"steps": [{"name": "w", "waitForSignal": {"signal": "go"}}]});
     rig.start_many(&body, SIGNALS).await;
     eventually("waiting", async || rig.count(WAITING).await == SIGNALS).await;
@@ -182,7 +193,8 @@ async fn ten_thousand_signals_at_once_find_ten_thousand_waiting_runs_or_one() {
     rig.signal(run, "end", "k").await;
     assert_eq!(rig.ended(run).await, "Succeeded");
     assert_eq!(rig.summary(run).await["output"], json!({"a": 1, "b": 2}));
-    let fates = "SELECT count(*) FILTER (WHERE outcome = 'Consumed') * 100000 + count(*) FILTER (WHERE outcome = 'Undelivered')
+    let fates =
+        "SELECT count(*) FILTER (WHERE outcome = 'Consumed') * 100000 + count(*) FILTER (WHERE outcome = 'Undelivered')
                  FROM everstep.inbox WHERE run_id = (SELECT id FROM everstep.runs WHERE workflow = 'one')";
     assert_eq!(rig.count(fates).await, 3 * 100_000 + SIGNALS - 2);
     rig.is_clean().await;
@@ -222,7 +234,9 @@ async fn what_was_done_is_undone_newest_first_and_finally_comes_after_it() {
             "/ok/notify"
         ]
     );
-    let [first, again] = &target.seen("/fail/1/undo-charge")[..] else { panic!("one retry") };
+    let [first, again] = &target.seen("/fail/1/undo-charge")[..] else {
+        panic!("one retry")
+    };
     assert_eq!(first, again, "attempts of one compensation have one key");
     assert_ne!(first, &target.seen("/ok/charge")[0], "doing and undoing have two");
     rig.is_clean().await;
@@ -249,9 +263,15 @@ async fn a_paused_run_lets_its_attempt_end_begins_nothing_and_goes_on_when_resum
         rig.store.ring(Bell::Mail);
     };
     command("Pause", 2).await;
-    eventually("the pause", async || rig.journal(run).await.contains(&"RunPaused".to_owned())).await;
+    eventually("the pause", async || {
+        rig.journal(run).await.contains(&"RunPaused".to_owned())
+    })
+    .await;
     target.release();
-    eventually("parking", async || rig.count("SELECT count(*) FROM everstep.active").await == 0).await;
+    eventually("parking", async || {
+        rig.count("SELECT count(*) FROM everstep.active").await == 0
+    })
+    .await;
     assert_eq!(rig.phase(run).await, "Paused");
     assert!(rig.journal(run).await.contains(&"StepSucceeded a".to_owned()));
 
@@ -259,7 +279,10 @@ async fn a_paused_run_lets_its_attempt_end_begins_nothing_and_goes_on_when_resum
     command("Resume", 1).await;
     eventually("the answer", async || rig.count(UNTAKEN).await == 0).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_eq!((rig.phase(run).await.as_str(), target.seen("/ok/b").len()), ("Paused", 0));
+    assert_eq!(
+        (rig.phase(run).await.as_str(), target.seen("/ok/b").len()),
+        ("Paused", 0)
+    );
 
     command("Resume", 3).await;
     assert_eq!(rig.ended(run).await, "Succeeded");

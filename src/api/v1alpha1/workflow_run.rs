@@ -42,7 +42,7 @@ pub struct WorkflowRunSpec {
     pub workflow: Option<WorkflowSpec>,
     /// Free JSON, up to 256 KiB: the run's input; that of the definition when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::free_object")]
+    #[schemars(schema_with = "schema::named_free_object")]
     pub input: Option<Map<String, Value>>,
     /// With a key: one run for (namespace, Workflow, key), whatever object asks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -47,11 +47,14 @@ pub(crate) fn run(name: &str, phase: Phase) -> RunFacts {
     }
 }
 
-/// Facts with that one run, of the wished start.
+/// Facts with that one run, of the wished start and of the object.
 pub(crate) fn facts(run: &RunFacts) -> Facts {
     Facts {
         run: Some(run.clone()),
         wished: Some(run.clone()),
+        active: i64::from(!run.phase.is_terminal()),
+        succeeded: i64::from(run.phase == Phase::Succeeded),
+        failed: i64::from(run.phase.is_terminal() && run.phase != Phase::Succeeded),
         ..no_facts()
     }
 }

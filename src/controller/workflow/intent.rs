@@ -36,8 +36,19 @@ pub struct Intent {
     pub readiness: Readiness,
     /// How long finished runs are kept.
     pub retention: store::Retention,
-    /// Nothing new begins while this is so.
+    /// Whether no run starts and no step begins.
     pub suspend: bool,
+}
+
+/// What a spec says of the work, whoever starts it.
+#[derive(Debug)]
+pub(crate) struct Work {
+    pub(crate) definition: Definition,
+    /// The hash of `body`.
+    pub(crate) revision: String,
+    /// What defines the work, as JSON text.
+    pub(crate) body: String,
+    pub(crate) retention: store::Retention,
 }
 
 /// What starts a run by itself.
@@ -76,29 +87,31 @@ impl Intent {
 /// # Errors
 /// All violations at once, with paths that begin with `spec`.
 pub fn of(uid: &str, spec: &Value) -> Result<Intent, Vec<Violation>> {
-    let Some(spec) = spec.as_object() else {
-        return Err(vec![violation("spec", "must be an object; write at least `steps`")]);
+    let fields = fields(spec)?;
+    let mut violations = unsupported(fields);
+    let on_demand = choice(fields, "start", &["OnApply", "OnDemand"], &mut violations) == Some("OnDemand");
+    let accepted = choice(fields, "readiness", &["Accepted", "Completed"], &mut violations) == Some("Accepted");
+    let suspend = switch(fields, "suspend", &mut violations);
+    let work = match read(fields) {
+        Ok(work) => {
+            // An input that a run brings along is checked when it comes; one that starts by itself has only this one.
+            if !on_demand {
+                violations.extend(work.definition.check_input(work.definition.default_input()));
+            }
+            Some(work)
+        }
+        Err(wrong) => {
+            violations.extend(wrong);
+            None
+        }
     };
-    let mut violations = unsupported(spec);
-    let on_demand = choice(spec, "start", &["OnApply", "OnDemand"], &mut violations) == Some("OnDemand");
-    let accepted = choice(spec, "readiness", &["Accepted", "Completed"], &mut violations) == Some("Accepted");
-    let retention = retention(spec, &mut violations);
-    let suspend = flag(spec, "suspend", &mut violations);
-    let body = body(spec);
-    match Definition::compile(&body) {
-        // An input that a run brings along is checked when it comes; one that starts by itself has only this one.
-        Ok(definition) if !on_demand => violations.extend(definition.check_input(definition.default_input())),
-        Ok(_) => {}
-        Err(wrong) => violations.extend(wrong),
-    }
-    if !violations.is_empty() {
+    let Some(work) = work.filter(|_| violations.is_empty()) else {
         return Err(violations);
-    }
-    let revision = engine::revision(&body);
+    };
     let start = match on_demand {
         true => Start::OnDemand,
         false => Start::OnApply {
-            start_key: format!("uid/{uid}/{revision}"),
+            start_key: format!("uid/{uid}/{}", work.revision),
         },
     };
     let readiness = if accepted {
@@ -107,13 +120,74 @@ pub fn of(uid: &str, spec: &Value) -> Result<Intent, Vec<Violation>> {
         Readiness::Completed
     };
     Ok(Intent {
-        revision,
-        body: body.to_string(),
+        revision: work.revision,
+        body: work.body,
         start,
         readiness,
-        retention,
+        retention: work.retention,
         suspend,
     })
+}
+
+/// The work that a Workflow describes, for a run that is started by somebody else.
+///
+/// # Errors
+/// As [`of`], except for its own default input.
+pub(crate) fn work_of(spec: &Value) -> Result<Work, Vec<Violation>> {
+    let fields = fields(spec)?;
+    let mut violations = unsupported(fields);
+    match read(fields) {
+        Ok(work) if violations.is_empty() => Ok(work),
+        Ok(_) => Err(violations),
+        Err(wrong) => {
+            violations.extend(wrong);
+            Err(violations)
+        }
+    }
+}
+
+/// The work that a run describes itself. What a Workflow says about starting has no meaning here, and is refused.
+///
+/// # Errors
+/// As [`of`].
+pub(crate) fn inline(spec: &Value) -> Result<Work, Vec<Violation>> {
+    let elsewhere = |field: &str| !matches!(field, "description" | "retention") && !BODY_FIELDS.contains(&field);
+    let mut violations: Vec<Violation> = present(fields(spec)?)
+        .filter(|(field, _)| elsewhere(field))
+        .map(|(field, _)| violation(&format!("spec.{field}"), "has no meaning in a run; remove it"))
+        .collect();
+    match work_of(spec) {
+        Ok(work) if violations.is_empty() => Ok(work),
+        Ok(_) => Err(violations),
+        Err(wrong) => {
+            violations.extend(wrong);
+            Err(violations)
+        }
+    }
+}
+
+fn fields(spec: &Value) -> Result<&Map<String, Value>, Vec<Violation>> {
+    spec.as_object()
+        .ok_or_else(|| vec![violation("spec", "must be an object; write at least `steps`")])
+}
+
+fn read(fields: &Map<String, Value>) -> Result<Work, Vec<Violation>> {
+    let mut violations = Vec::new();
+    let retention = retention(fields, &mut violations);
+    let body = body(fields);
+    match Definition::compile(&body) {
+        Ok(definition) if violations.is_empty() => Ok(Work {
+            definition,
+            revision: engine::revision(&body),
+            body: body.to_string(),
+            retention,
+        }),
+        Ok(_) => Err(violations),
+        Err(wrong) => {
+            violations.extend(wrong);
+            Err(violations)
+        }
+    }
 }
 
 /// The fields that define the work, as the user wrote them.
@@ -141,7 +215,7 @@ fn unsupported(spec: &Map<String, Value>) -> Vec<Violation> {
 }
 
 /// Fields that say something: an explicit null is what Kubernetes makes of an absent one.
-fn present(spec: &Map<String, Value>) -> impl Iterator<Item = (&str, &Value)> {
+pub(crate) fn present(spec: &Map<String, Value>) -> impl Iterator<Item = (&str, &Value)> {
     spec.iter()
         .filter(|(_, value)| !value.is_null())
         .map(|(field, value)| (field.as_str(), value))
@@ -164,11 +238,10 @@ fn choice<'a>(
     chosen
 }
 
-/// False when it is not there.
-fn flag(spec: &Map<String, Value>, field: &str, violations: &mut Vec<Violation>) -> bool {
+fn switch(spec: &Map<String, Value>, field: &str, violations: &mut Vec<Violation>) -> bool {
     match spec.get(field) {
         None | Some(Value::Null) => false,
-        Some(Value::Bool(flag)) => *flag,
+        Some(Value::Bool(value)) => *value,
         Some(_) => {
             violations.push(violation(&format!("spec.{field}"), "must be true or false"));
             false
@@ -204,7 +277,7 @@ fn retention(spec: &Map<String, Value>, violations: &mut Vec<Violation>) -> stor
     retention
 }
 
-fn violation(path: &str, message: &str) -> Violation {
+pub(crate) fn violation(path: &str, message: &str) -> Violation {
     Violation {
         path: path.to_owned(),
         message: message.to_owned(),
@@ -260,8 +333,8 @@ mod tests {
             ("retention", json!({"succeeded": "1h"})),
             ("onChange", json!("Finish")),
             ("start", json!("OnDemand")),
-            ("timeout", Value::Null),
             ("suspend", json!(true)),
+            ("timeout", Value::Null),
         ] {
             assert_eq!(revision(&with(field, value)), hello, "{field}");
         }
@@ -353,6 +426,20 @@ mod tests {
         let intent = of("u", &with("retention", json!({"succeeded": "1h30m"}))).unwrap();
         assert_eq!(intent.retention.succeeded, Duration::from_secs(5400));
         assert_eq!(intent.retention.failed, store::Retention::default().failed);
+    }
+
+    #[test]
+    fn work_of_its_own_has_no_fields_about_starting() {
+        assert_eq!(inline(&hello()).unwrap().revision, of("u", &hello()).unwrap().revision);
+        for field in ["start", "suspend", "readiness", "onChange", "schedules"] {
+            let violations = inline(&with(field, json!("x"))).unwrap_err();
+            assert!(
+                violations
+                    .iter()
+                    .any(|violation| violation.path == format!("spec.{field}")),
+                "{violations:?}"
+            );
+        }
     }
 
     #[test]

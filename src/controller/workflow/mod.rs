@@ -3,36 +3,26 @@
 //!
 //! It owns nothing but the projection: it starts runs and writes status, and never appends to a journal.
 
-mod announce;
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 pub mod intent;
-mod pace;
 mod status;
 
 use std::sync::Arc;
 
-use kube::api::DynamicObject;
-use serde_json::Value;
-
 use self::intent::Intent;
-use self::pace::{FIRST_LOOK, When};
 use self::status::Known;
 use super::apply::Applied;
 use super::events::Regarding;
 use super::key::Key;
-use super::{Error, Next, Shared};
+use super::run::pace::{self, FIRST_LOOK, When};
+use super::run::{announce, verdict};
+use super::{Error, Next, Shared, seen};
 use crate::api::v1alpha1::WorkflowStatus;
-use crate::engine::Violation;
-use crate::store::{self, DeletionPolicy, Facts, FactsOf, Submission};
+use crate::engine::{Phase, Violation};
+use crate::store::{self, Command, DeletionPolicy, Facts, FactsOf, Submission};
 
-/// What a reconcile reads of an object.
-struct Seen {
-    object: Arc<DynamicObject>,
-    uid: String,
-    generation: i64,
-    status: WorkflowStatus,
-}
+type Seen = seen::Seen<WorkflowStatus>;
 
 /// What the database answered.
 enum Answer {
@@ -51,7 +41,7 @@ pub(super) async fn reconcile(shared: &Shared, key: &Key) -> Result<Next, Error>
     };
     // Before the facts are read, so that they are at least as new.
     let changed = shared.unprojected.of(key);
-    let intent = intent::of(&seen.uid, seen.object.data.get("spec").unwrap_or(&Value::Null));
+    let intent = intent::of(&seen.uid, seen.spec());
     let answer = match &intent {
         Ok(intent) => submit(shared, key, &seen, intent).await,
         Err(_) => facts(shared, key, &seen.uid, None).await.map(Answer::facts),
@@ -88,6 +78,7 @@ fn known<'a>(intent: &'a Result<Intent, Vec<Violation>>, facts: &'a Facts) -> Kn
 
 /// Hands in what the object asks for, unless the database knows it already.
 async fn submit(shared: &Shared, key: &Key, seen: &Seen, intent: &Intent) -> Result<Answer, Arc<store::Error>> {
+    let mut tell = commands(intent.suspend, None);
     // Nobody has looked at the object yet, so it is news: a question less.
     if seen
         .status
@@ -98,10 +89,10 @@ async fn submit(shared: &Shared, key: &Key, seen: &Seen, intent: &Intent) -> Res
         match wants(intent, seen.generation, &facts) {
             Wants::Nothing => return Ok(Answer::facts(facts)),
             Wants::NewerObject => return Ok(Answer::Stale),
-            Wants::Submission => {}
+            Wants::Submission => tell = commands(intent.suspend, Some(&facts)),
         }
     }
-    let submitted = shared.submit.ask(submission(key, seen, intent)).await?;
+    let submitted = shared.submit.ask(submission(key, seen, intent, tell)).await?;
     if submitted.stale {
         return Ok(Answer::Stale);
     }
@@ -133,14 +124,33 @@ fn wants(intent: &Intent, generation: i64, facts: &Facts) -> Wants {
     }
     let known = owner.generation == generation && owner.revision == intent.revision;
     let goes_on = facts.run.as_ref().is_some_and(|run| !run.phase.is_terminal());
-    let started = intent.start_key().is_none() || facts.wished.is_some() || facts.retired || goes_on;
-    match known && started && !facts.run_row_missing {
+    let started = intent.start_key().is_none() || intent.suspend || facts.wished.is_some() || facts.retired || goes_on;
+    match known && started && !facts.run_row_missing && !is_held(intent.suspend, facts) {
         true => Wants::Nothing,
         false => Wants::Submission,
     }
 }
 
-fn submission(key: &Key, seen: &Seen, intent: &Intent) -> Submission {
+/// Whether the live run is paused though nobody wants that any more: a replica with older news may have been first.
+pub(super) fn is_held(wanted: bool, facts: &Facts) -> bool {
+    let held = |run: &store::RunFacts| run.phase == Phase::Paused && verdict::standstill(run).is_none();
+    !wanted && facts.run.as_ref().is_some_and(held)
+}
+
+/// What the live run is to be told, so that it does what `pause` says. One that was never told otherwise need not be
+/// told to go on.
+pub(super) fn commands(pause: bool, facts: Option<&Facts>) -> Vec<Command> {
+    let told = |facts: &Facts| facts.owner.as_ref().is_some_and(|owner| owner.suspended);
+    if pause {
+        vec![Command::Pause]
+    } else if facts.is_some_and(|facts| told(facts) || is_held(pause, facts)) {
+        vec![Command::Resume]
+    } else {
+        Vec::new()
+    }
+}
+
+fn submission(key: &Key, seen: &Seen, intent: &Intent, commands: Vec<Command>) -> Submission {
     Submission {
         uid: seen.uid.clone(),
         kind: key.kind.as_str().to_owned(),
@@ -150,16 +160,19 @@ fn submission(key: &Key, seen: &Seen, intent: &Intent) -> Submission {
         generation: seen.generation,
         deletion_policy: DeletionPolicy::Background,
         retention: intent.retention,
-        suspended: false,
+        suspended: intent.suspend,
         revision: intent.revision.clone(),
         body: intent.body.clone(),
-        start: intent.start_key().map(|start_key| store::Start {
-            start_key: start_key.to_owned(),
-            input: None,
-            trigger: "OnApply".to_owned(),
-        }),
+        start: intent
+            .start_key()
+            .filter(|_| !intent.suspend)
+            .map(|start_key| store::Start {
+                start_key: start_key.to_owned(),
+                input: None,
+                trigger: "OnApply".to_owned(),
+            }),
         only_when_idle: true,
-        commands: Vec::new(),
+        commands,
     }
 }
 
@@ -181,8 +194,16 @@ async fn project(shared: &Shared, key: &Key, seen: &Seen, known: Known<'_>) -> R
         Known::Accepted(intent, facts) => status::current_run(&intent.start, facts).map(|run| run.created_at),
         Known::Invalid(..) | Known::StoreUnavailable(_) => None,
     };
-    match pace::when(&seen.status, &next, since, shared.written_at(key), now) {
-        When::Never => return Ok(Next::Resync),
+    if status::says_the_same(&seen.status, &next) {
+        return Ok(Next::Resync);
+    }
+    match pace::when(
+        (&seen.status).into(),
+        (&next).into(),
+        since,
+        shared.written_at(key),
+        now,
+    ) {
         When::At(at) => return Ok(Next::After(at.duration_since(now).unsigned_abs())),
         When::Now => {}
     }
@@ -192,7 +213,7 @@ async fn project(shared: &Shared, key: &Key, seen: &Seen, known: Known<'_>) -> R
         Applied::Written(object) => {
             shared.workflows.learn(*object);
             shared.note_written(key, now);
-            for told in announce::transitions(&seen.status, &next) {
+            for told in announce::transitions((&seen.status).into(), (&next).into()) {
                 shared.announce(&Regarding::object(key, &seen.uid), &told).await;
             }
             Ok(Next::Resync)
@@ -203,26 +224,6 @@ async fn project(shared: &Shared, key: &Key, seen: &Seen, known: Known<'_>) -> R
 impl Answer {
     fn facts(facts: Facts) -> Self {
         Self::Facts(Box::new(facts))
-    }
-}
-
-impl Seen {
-    /// None for an object without UID, which the API server never shows.
-    fn of(object: Arc<DynamicObject>) -> Option<Self> {
-        let uid = object.metadata.uid.clone()?;
-        let generation = object.metadata.generation.unwrap_or_default();
-        // A status that does not parse was not written by us: it is written anew.
-        let status = object
-            .data
-            .get("status")
-            .cloned()
-            .and_then(|status| serde_json::from_value(status).ok());
-        Some(Self {
-            uid,
-            generation,
-            status: status.unwrap_or_default(),
-            object,
-        })
     }
 }
 

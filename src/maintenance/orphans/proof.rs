@@ -17,7 +17,9 @@ use crate::store::LiveOwner;
 /// The longest one question may take.
 const DEADLINE: Duration = Duration::from_secs(10);
 const OLDEST_NAMESPACE: &str = "kube-system";
-const CRD: &str = "workflows.everstep.dev";
+const GROUP: &str = "everstep.dev";
+/// The kinds that runs belong to, and their plurals.
+const OWNERS: [(&str, &str); 2] = [("Workflow", "workflows"), ("WorkflowRun", "workflowruns")];
 
 /// Why nothing could be proven.
 #[derive(Debug, thiserror::Error)]
@@ -34,27 +36,35 @@ pub(super) enum Doubt {
         theirs: String,
     },
     /// The CRD is being deleted, and all objects with it: nobody asked for theirs.
-    #[error("the CRD {CRD} is being deleted")]
-    CrdGoing,
+    #[error("the CRD {0}.{GROUP} is being deleted")]
+    CrdGoing(&'static str),
     /// The CRD is another one than before: its objects vanished with the old one.
-    #[error("the CRD {CRD} was replaced")]
-    OtherCrd,
+    #[error("the CRD {0}.{GROUP} was replaced")]
+    OtherCrd(&'static str),
+}
+
+/// Whether objects of this kind can be looked for.
+pub(super) fn is_known(kind: &str) -> bool {
+    OWNERS.iter().any(|(known, _)| *known == kind)
 }
 
 /// Asks one API server.
 pub(super) struct Witness {
     client: Client,
-    /// The CRD's UID when first seen.
-    crd: Option<String>,
+    /// The CRDs' UIDs when first seen, by plural.
+    crds: HashMap<&'static str, String>,
 }
 
 impl Witness {
     /// A witness that has seen nothing yet.
     pub(super) fn new(client: Client) -> Self {
-        Self { client, crd: None }
+        Self {
+            client,
+            crds: HashMap::new(),
+        }
     }
 
-    /// Makes sure that this is the API server of cluster `theirs` and that it serves the kind it served before.
+    /// Makes sure that this is the API server of cluster `theirs` and that it serves the kinds it served before.
     pub(super) async fn check_server(&mut self, theirs: &str) -> Result<(), Doubt> {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         let here = uid(&ask(namespaces.get(OLDEST_NAMESPACE)).await?);
@@ -65,19 +75,17 @@ impl Witness {
             });
         }
         let crds: Api<CustomResourceDefinition> = Api::all(self.client.clone());
-        let crd = ask(crds.get(CRD)).await?;
-        if crd.metadata.deletion_timestamp.is_some() {
-            return Err(Doubt::CrdGoing);
-        }
-        let crd = uid(&crd);
-        match &self.crd {
-            Some(before) if *before != crd => Err(Doubt::OtherCrd),
-            Some(_) => Ok(()),
-            None => {
-                self.crd = Some(crd);
-                Ok(())
+        for (_, plural) in OWNERS {
+            let crd = ask(crds.get(&format!("{plural}.{GROUP}"))).await?;
+            if crd.metadata.deletion_timestamp.is_some() {
+                return Err(Doubt::CrdGoing(plural));
+            }
+            let crd = uid(&crd);
+            if *self.crds.entry(plural).or_insert_with(|| crd.clone()) != crd {
+                return Err(Doubt::OtherCrd(plural));
             }
         }
+        Ok(())
     }
 
     /// Which of these namespaces are gone or going: all that was in them goes with them.
@@ -88,9 +96,9 @@ impl Witness {
     }
 
     /// The UIDs in a LIST that begins now, by namespace and name: what the watches may not have shown yet.
-    pub(super) async fn list(&self, namespace: &str) -> Result<HashMap<String, String>, Doubt> {
+    pub(super) async fn list(&self, kind: &str, namespace: &str) -> Result<HashMap<String, String>, Doubt> {
         let api: Api<PartialObjectMeta<DynamicObject>> =
-            Api::namespaced_with(self.client.clone(), namespace, &workflows());
+            Api::namespaced_with(self.client.clone(), namespace, &resource(kind));
         let list = ask(api.list(&kube::api::ListParams::default())).await?;
         let named = list
             .items
@@ -102,7 +110,7 @@ impl Witness {
     /// Whether this object is gone, or another one has its name.
     pub(super) async fn is_gone(&self, owner: &LiveOwner) -> Result<bool, Doubt> {
         let api: Api<PartialObjectMeta<DynamicObject>> =
-            Api::namespaced_with(self.client.clone(), &owner.namespace, &workflows());
+            Api::namespaced_with(self.client.clone(), &owner.namespace, &resource(&owner.kind));
         match tokio::time::timeout(DEADLINE, api.get_metadata(&owner.name)).await {
             Ok(Ok(object)) => Ok(object.metadata.uid.as_deref().is_some_and(|uid| uid != owner.uid)),
             // A server that does not know the kind answers 404 too, but names no object.
@@ -123,11 +131,13 @@ impl Witness {
     }
 }
 
-fn workflows() -> ApiResource {
-    ApiResource::from_gvk_with_plural(
-        &GroupVersionKind::gvk("everstep.dev", "v1alpha1", "Workflow"),
-        "workflows",
-    )
+/// Of a kind that is not known, nothing is ever found.
+fn resource(kind: &str) -> ApiResource {
+    let plural = OWNERS
+        .iter()
+        .find(|(known, _)| *known == kind)
+        .map_or("", |(_, plural)| plural);
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, "v1alpha1", kind), plural)
 }
 
 async fn ask<T>(question: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Doubt> {
@@ -155,11 +165,15 @@ mod tests {
     use super::*;
     use crate::store::DeletionPolicy;
 
-    /// What an API server answers: to the namespace `kube-system`, to our CRD, to the object `shop/order`.
+    const CRD: &str = "workflows.everstep.dev";
+
+    /// What an API server answers: to the namespace `kube-system`, to the CRD of Workflows and to that of WorkflowRuns, to
+    /// the object `shop/order`.
     #[derive(Clone)]
     struct Answers {
         cluster: (u16, Value),
         crd: (u16, Value),
+        other_crd: (u16, Value),
         object: (u16, Value),
     }
 
@@ -179,7 +193,8 @@ mod tests {
             "names": {"kind": "Workflow", "plural": "workflows"}, "versions": []}});
         Answers {
             cluster: (200, meta("cluster")),
-            crd: (200, crd),
+            crd: (200, crd.clone()),
+            other_crd: (200, crd),
             object: status(404, &json!({"name": "order", "kind": "workflows"})),
         }
     }
@@ -203,7 +218,8 @@ mod tests {
         let answers = answers.lock().unwrap().clone();
         let (code, body) = match uri.path() {
             "/api/v1/namespaces/kube-system" => answers.cluster,
-            path if path.contains("/customresourcedefinitions/") => answers.crd,
+            path if path.ends_with("/customresourcedefinitions/workflows.everstep.dev") => answers.crd,
+            path if path.ends_with("/customresourcedefinitions/workflowruns.everstep.dev") => answers.other_crd,
             path if path.ends_with("/namespaces/shop/workflows/order") => answers.object,
             path => panic!("nobody should ask for {path}"),
         };
@@ -244,7 +260,7 @@ mod tests {
             (code, crd)
         };
         let nothing = json!({});
-        type Table<'a> = [(&'a str, Answers, Result<bool, ()>); 10];
+        type Table<'a> = [(&'a str, Answers, Result<bool, ()>); 11];
         let table: Table<'_> = [
             (
                 "another object has its name",
@@ -262,7 +278,22 @@ mod tests {
                 },
                 Ok(false),
             ),
-            ("the CRD is being deleted", Answers { crd: going, ..gone() }, Err(())),
+            (
+                "the CRD is being deleted",
+                Answers {
+                    crd: going.clone(),
+                    ..gone()
+                },
+                Err(()),
+            ),
+            (
+                "the other CRD is being deleted",
+                Answers {
+                    other_crd: going,
+                    ..gone()
+                },
+                Err(()),
+            ),
             (
                 "there is no CRD",
                 Answers {

@@ -1,9 +1,12 @@
 //! The condition table, row by row.
 
 use super::super::fixtures::{REVISION, accepted, at, facts, intent, no_facts, run};
+use super::super::intent::Readiness;
 use super::*;
 use crate::controller::condition::get;
 use crate::engine::{Phase as RunPhase, SummaryError};
+
+use ConditionType::{Reconciling, Stalled};
 
 /// `Accepted=True/Accepted …`, in the order of the types.
 fn row(status: &WorkflowStatus) -> String {

@@ -1,23 +1,31 @@
-//! What a new status tells that the old one did not: the Events of a Workflow. Pure.
+//! What a new status tells that the old one did not: the Events of an object with a run. Pure.
 
-use super::pace::is_terminal;
+use super::Look;
+use super::shown::is_terminal;
 use crate::api::v1alpha1::condition::reason;
-use crate::api::v1alpha1::{ConditionType, Phase, RunStatus, WorkflowStatus};
+use crate::api::v1alpha1::{Condition, ConditionStatus, ConditionType, Phase, RunStatus};
 use crate::controller::condition::get;
 use crate::controller::events::{Announcement, Severity};
+use crate::engine::Parking;
 
 /// The transitions from `before` to `after`, to be told once `after` is written.
-pub(crate) fn transitions(before: &WorkflowStatus, after: &WorkflowStatus) -> Vec<Announcement> {
+pub(crate) fn transitions(before: Look<'_>, after: Look<'_>) -> Vec<Announcement> {
     let mut all = Vec::new();
     all.extend(invalid(before, after));
-    all.extend(after.run.as_ref().and_then(|run| moved(before.run.as_ref(), run)));
+    if let Some(run) = after.run {
+        let earlier = before.run.filter(|before| before.id == run.id);
+        all.extend(moved(earlier, run));
+        all.extend(undoing(earlier, run));
+        all.extend(halted(before, after, run));
+        all.extend(suspended(before, after));
+    }
     all
 }
 
 /// One for each generation that cannot be run.
-fn invalid(before: &WorkflowStatus, after: &WorkflowStatus) -> Option<Announcement> {
-    let refused = |status: &WorkflowStatus| {
-        get(&status.conditions, ConditionType::Accepted)
+fn invalid(before: Look<'_>, after: Look<'_>) -> Option<Announcement> {
+    let refused = |look: Look<'_>| {
+        get(look.conditions, ConditionType::Accepted)
             .filter(|condition| condition.reason == reason::INVALID_SPEC)
             .map(|condition| (condition.observed_generation, condition.message.clone()))
     };
@@ -33,23 +41,73 @@ fn invalid(before: &WorkflowStatus, after: &WorkflowStatus) -> Option<Announceme
 
 /// A run that began or ended. One that is first seen when it has ended is told once.
 fn moved(before: Option<&RunStatus>, run: &RunStatus) -> Option<Announcement> {
-    let before = before.filter(|before| before.id == run.id);
     match before {
         Some(before) if is_terminal(before.phase) || !is_terminal(run.phase) => None,
         Some(_) | None => Some(told(run)),
     }
 }
 
-fn told(run: &RunStatus) -> Announcement {
-    let id = &run.id;
-    let why = run.error.as_ref().map_or_else(String::new, |error| {
+/// A run that began to undo what it did.
+fn undoing(before: Option<&RunStatus>, run: &RunStatus) -> Option<Announcement> {
+    let began = run.phase == Phase::Compensating && before.is_none_or(|before| before.phase != Phase::Compensating);
+    began.then(|| Announcement {
+        severity: Severity::Normal,
+        reason: "CompensationStarted",
+        note: format!("run {} undoes what it did{}", run.id, why(run)),
+        about: run.id.clone(),
+    })
+}
+
+/// A run that stands still until a person acts; each time that it comes to that.
+fn halted(before: Look<'_>, after: Look<'_>, run: &RunStatus) -> Option<Announcement> {
+    let stalled = |look: Look<'_>| get(look.conditions, ConditionType::Stalled).cloned();
+    let after: Condition = stalled(after)?;
+    let parking = [Parking::Failure, Parking::CompensationFailed]
+        .into_iter()
+        .find(|parking| parking.as_str() == after.reason)?;
+    let told = stalled(before).is_some_and(|before| before.reason == after.reason);
+    (!told).then(|| Announcement {
+        severity: Severity::Warning,
+        reason: parking.as_str(),
+        note: format!("run {}: {}{}", run.id, after.message, why(run)),
+        about: format!("{} at {}", run.id, after.last_transition_time.0),
+    })
+}
+
+/// An object whose run was told to begin nothing new, or to go on.
+fn suspended(before: Look<'_>, after: Look<'_>) -> Option<Announcement> {
+    let is = |look: Look<'_>| {
+        get(look.conditions, ConditionType::Suspended)
+            .is_some_and(|condition| condition.status == ConditionStatus::True)
+    };
+    let ended = after.run.is_none_or(|run| is_terminal(run.phase));
+    let (reason, note) = match (is(before), is(after)) {
+        (false, true) => ("Suspended", "no step begins until the run is resumed"),
+        (true, false) if !ended => ("Resumed", "the run goes on"),
+        (true, false | true) | (false, false) => return None,
+    };
+    Some(Announcement {
+        severity: Severity::Normal,
+        reason,
+        note: note.to_owned(),
+        about: format!("generation {}", after.observed_generation.unwrap_or_default()),
+    })
+}
+
+fn why(run: &RunStatus) -> String {
+    run.error.as_ref().map_or_else(String::new, |error| {
         let step = error
             .step
             .as_ref()
             .map(|step| format!("step {step}: "))
             .unwrap_or_default();
         format!(": {step}{}: {}", error.code, error.message)
-    });
+    })
+}
+
+fn told(run: &RunStatus) -> Announcement {
+    let id = &run.id;
+    let why = why(run);
     let (severity, reason, note) = match run.phase {
         Phase::Succeeded => (Severity::Normal, "Finished", format!("run {id} succeeded")),
         Phase::Failed => (Severity::Warning, "Failed", format!("run {id} failed{why}")),
@@ -74,12 +132,16 @@ fn told(run: &RunStatus) -> Announcement {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixtures::{accepted, at, invalid, run};
     use super::*;
+    use crate::api::v1alpha1::WorkflowStatus;
+    use crate::controller::workflow::fixtures::{accepted, at, invalid, run};
     use crate::engine;
 
     fn reasons(before: &WorkflowStatus, after: &WorkflowStatus) -> Vec<&'static str> {
-        transitions(before, after).into_iter().map(|told| told.reason).collect()
+        transitions(before.into(), after.into())
+            .into_iter()
+            .map(|told| told.reason)
+            .collect()
     }
 
     #[test]
@@ -126,8 +188,8 @@ mod tests {
         }
         assert_eq!(reasons(&first, &second), ["InvalidSpec"]);
         assert_ne!(
-            transitions(&fresh, &first)[0].about,
-            transitions(&first, &second)[0].about
+            transitions((&fresh).into(), (&first).into())[0].about,
+            transitions((&first).into(), (&second).into())[0].about
         );
     }
 }

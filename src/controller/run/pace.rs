@@ -1,12 +1,13 @@
-//! When a status is written: at once, later, or not at all. Pure.
+//! When a status that says something new is written: at once, or later. Pure.
 //!
 //! Verdicts are written at once, progress at most once a second an object, and the first status of a run waits half a
 //! second for it to end: then one write says it all.
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::status::says_the_same;
-use crate::api::v1alpha1::{Condition, ConditionStatus, ConditionType, Phase, WorkflowStatus};
+use super::Look;
+use super::shown::is_terminal;
+use crate::api::v1alpha1::{Condition, ConditionStatus, ConditionType};
 use crate::controller::condition::get;
 
 /// A run that ends sooner is shown once, when it has ended.
@@ -15,20 +16,19 @@ pub(crate) const FIRST_LOOK: SignedDuration = SignedDuration::from_millis(500);
 const PROGRESS: SignedDuration = SignedDuration::from_secs(1);
 
 /// Conditions that people and tools wait for.
-const VERDICTS: [ConditionType; 6] = [
+const VERDICTS: [ConditionType; 7] = [
     ConditionType::Accepted,
     ConditionType::Succeeded,
     ConditionType::Ready,
     ConditionType::Finished,
     ConditionType::Stalled,
+    ConditionType::Suspended,
     ConditionType::LastRunSucceeded,
 ];
 
 /// When to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum When {
-    /// It says the same already.
-    Never,
     /// Now.
     Now,
     /// Not before this.
@@ -38,15 +38,12 @@ pub(crate) enum When {
 /// When to write `next` over `before`. `run_since`: when the run that goes on was started; `written`: when we last
 /// wrote this object.
 pub(crate) fn when(
-    before: &WorkflowStatus,
-    next: &WorkflowStatus,
+    before: Look<'_>,
+    next: Look<'_>,
     run_since: Option<Timestamp>,
     written: Option<Timestamp>,
     now: Timestamp,
 ) -> When {
-    if says_the_same(before, next) {
-        return When::Never;
-    }
     let earliest = if is_first_look(before, next) {
         run_since.map(|since| since + FIRST_LOOK)
     } else if verdicts(before) != verdicts(next) {
@@ -61,41 +58,31 @@ pub(crate) fn when(
 }
 
 /// Whether `next` is the first to show a run, and that run goes on.
-fn is_first_look(before: &WorkflowStatus, next: &WorkflowStatus) -> bool {
-    let shown = |status: &WorkflowStatus| status.run.as_ref().map(|run| run.id.clone());
-    let goes_on = next.run.as_ref().is_some_and(|run| !is_terminal(run.phase));
+fn is_first_look(before: Look<'_>, next: Look<'_>) -> bool {
+    let shown = |look: Look<'_>| look.run.map(|run| run.id.clone());
+    let goes_on = next.run.is_some_and(|run| !is_terminal(run.phase));
     goes_on && (shown(before) != shown(next) || before.observed_generation != next.observed_generation)
 }
 
-fn verdicts(status: &WorkflowStatus) -> [Option<ConditionStatus>; VERDICTS.len()] {
-    VERDICTS.map(|kind| get(&status.conditions, kind).map(|condition: &Condition| condition.status))
-}
-
-/// Whether a run in this phase has ended.
-pub(crate) fn is_terminal(phase: Phase) -> bool {
-    match phase {
-        Phase::Pending
-        | Phase::Running
-        | Phase::Waiting
-        | Phase::Sleeping
-        | Phase::Paused
-        | Phase::Blocked
-        | Phase::Cancelling
-        | Phase::Compensating => false,
-        Phase::Succeeded | Phase::Failed | Phase::Cancelled | Phase::TimedOut => true,
-    }
+fn verdicts(look: Look<'_>) -> [Option<ConditionStatus>; VERDICTS.len()] {
+    VERDICTS.map(|kind| get(look.conditions, kind).map(|condition: &Condition| condition.status))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixtures::{accepted, at, invalid, run};
     use super::*;
+    use crate::api::v1alpha1::WorkflowStatus;
+    use crate::controller::workflow::fixtures::{accepted, at, invalid, run};
     use crate::engine;
 
-    #[test]
-    fn same_status_is_not_written() {
-        let status = accepted(&run("r", engine::Phase::Running), at(10));
-        assert_eq!(when(&status, &status.clone(), Some(at(0)), None, at(99)), When::Never);
+    fn when(
+        before: &WorkflowStatus,
+        next: &WorkflowStatus,
+        run_since: Option<Timestamp>,
+        written: Option<Timestamp>,
+        now: Timestamp,
+    ) -> When {
+        super::when(before.into(), next.into(), run_since, written, now)
     }
 
     #[test]

@@ -1,0 +1,269 @@
+//! Reconciles a WorkflowRun: the same four steps as a Workflow's, for one run that was asked for by name.
+//!
+//! The definition is looked up once: the run is pinned to what it started with, and a Workflow that changes or goes
+//! afterwards is nothing to it.
+
+pub(super) mod intent;
+mod status;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use self::intent::{Order, Source, Wish};
+use self::status::Known;
+use super::apply::Applied;
+use super::backoff::patience;
+use super::events::Regarding;
+use super::key::{Key, Kind};
+use super::run::announce;
+use super::run::pace::{self, FIRST_LOOK, When};
+use super::workflow::is_held;
+use super::{Error, Next, Shared, expiry, seen};
+use crate::api::v1alpha1::WorkflowRunStatus;
+use crate::engine::Violation;
+use crate::store::{self, Facts, FactsOf, Submission};
+
+/// Between two looks at a run that another object, or nobody, is told of.
+const FOREIGN: Duration = Duration::from_secs(2);
+
+type Seen = seen::Seen<WorkflowRunStatus>;
+
+/// What a reconcile came to know.
+enum Answer {
+    /// How things are.
+    Facts(Box<Facts>),
+    /// This very call started the run: it is too early to look at it.
+    JustStarted,
+    /// The database has seen a newer generation than we have.
+    Stale,
+    /// The object cannot be run.
+    Invalid(Vec<Violation>),
+    /// There is no such Workflow.
+    NoWorkflow,
+    /// The Workflow cannot be run.
+    BadWorkflow(Vec<Violation>),
+}
+
+/// Brings one WorkflowRun nearer to what it asks for.
+pub(super) async fn reconcile(shared: &Shared, key: &Key) -> Result<Next, Error> {
+    let Some(seen) = shared.runs.get(key).and_then(Seen::of) else {
+        return Ok(Next::Forget);
+    };
+    // Before the facts are read, so that they are at least as new.
+    let changed = shared.unprojected.of(key);
+    let wish = match intent::of(&seen.uid, &key.name, seen.spec()) {
+        Ok(wish) => wish,
+        Err(violations) => return project(shared, key, &seen, Known::Invalid(&violations)).await,
+    };
+    let facts = match submit(shared, key, &seen, &wish).await {
+        Ok(Answer::Facts(facts)) => facts,
+        Ok(Answer::JustStarted) => return Ok(Next::After(FIRST_LOOK.unsigned_abs())),
+        Ok(Answer::Stale) => return Ok(Next::Soon),
+        Ok(Answer::Invalid(violations)) => return project(shared, key, &seen, Known::Invalid(&violations)).await,
+        Ok(Answer::NoWorkflow) => return await_workflow(shared, key, &seen, Known::NoWorkflow(wish.workflow())).await,
+        Ok(Answer::BadWorkflow(violations)) => {
+            return await_workflow(shared, key, &seen, Known::BadWorkflow(&violations)).await;
+        }
+        Err(error) => {
+            project(shared, key, &seen, Known::StoreUnavailable(&error.to_string())).await?;
+            return Err(error.into());
+        }
+    };
+    let next = project(shared, key, &seen, Known::Accepted(&wish, &facts)).await?;
+    if !next.is_settled() {
+        return Ok(next);
+    }
+    if status::is_foreign(&facts) {
+        // Whoever it belongs to is told of it, and says what was shown.
+        if facts.wished.as_ref().is_some_and(|run| !run.phase.is_terminal()) {
+            return Ok(Next::After(FOREIGN));
+        }
+    } else {
+        shared
+            .projected(key, changed, facts.run.iter().chain(&facts.wished))
+            .await?;
+    }
+    let ended_at = facts.wished.as_ref().and_then(|run| run.finished_at);
+    match shared.runs.get(key) {
+        Some(object) => expiry::next(shared, key, &object, wish.ttl, ended_at).await,
+        None => Ok(Next::Forget),
+    }
+}
+
+/// Hands in what the object asks for, unless the database knows it already.
+async fn submit(shared: &Shared, key: &Key, seen: &Seen, wish: &Wish) -> Result<Answer, Arc<store::Error>> {
+    let known = facts(shared, key, &seen.uid, wish).await?;
+    match wants(wish, seen.generation, &known) {
+        Wants::Nothing => return Ok(Answer::Facts(Box::new(known))),
+        Wants::NewerObject => return Ok(Answer::Stale),
+        Wants::Submission => {}
+    }
+    let order = match order(shared, key, wish, &known) {
+        Ok(order) => order,
+        Err(answer) => return Ok(answer),
+    };
+    let submitted = shared.submit.ask(submission(key, seen, wish, order, &known)).await?;
+    if submitted.stale {
+        return Ok(Answer::Stale);
+    }
+    if submitted.started {
+        let run = submitted.run.map(tracing::field::display);
+        tracing::info!(workflow_run = %key, uid = seen.uid, run, workflow = wish.workflow(), "run started");
+        return Ok(Answer::JustStarted);
+    }
+    let facts = facts(shared, key, &seen.uid, wish).await?;
+    Ok(Answer::Facts(Box::new(facts)))
+}
+
+/// What the database lacks.
+#[derive(Debug, PartialEq, Eq)]
+enum Wants {
+    /// Nothing: this object has been accepted as it is, or there is nothing to accept.
+    Nothing,
+    /// To be told of the object.
+    Submission,
+    /// It knows a newer generation than this one: ours is old news.
+    NewerObject,
+}
+
+fn wants(wish: &Wish, generation: i64, facts: &Facts) -> Wants {
+    let exists = facts.wished.is_some() || facts.run_row_missing;
+    let Some(owner) = &facts.owner else {
+        // A run that was cancelled before it was started needs no definition, and may have none.
+        return match facts.retired || !exists && wish.desired.ends() {
+            true => Wants::Nothing,
+            false => Wants::Submission,
+        };
+    };
+    if owner.generation > generation {
+        return Wants::NewerObject;
+    }
+    let started = exists || facts.retired || !wish.desired.starts();
+    let held = is_held(wish.desired == intent::Desired::Paused, facts) && wish.desired.starts();
+    match owner.generation == generation && started && !facts.run_row_missing && !held {
+        true => Wants::Nothing,
+        false => Wants::Submission,
+    }
+}
+
+/// What to run: what was accepted before, or else what the definition says now.
+fn order(shared: &Shared, key: &Key, wish: &Wish, facts: &Facts) -> Result<Order, Answer> {
+    let accepted = facts.owner.as_ref();
+    let pinned = facts
+        .wished
+        .as_ref()
+        .map(|run| &run.revision)
+        .or_else(|| accepted.map(|owner| &owner.revision));
+    let found = find(shared, key, wish);
+    match (pinned, found) {
+        (None, found) => found,
+        (Some(revision), Ok(order)) if order.revision == *revision => Ok(order),
+        (Some(revision), Ok(_) | Err(_)) => Ok(Order {
+            revision: revision.clone(),
+            // The definition is in the database, since a run of it is, and this is not read.
+            body: "null".to_owned(),
+            retention: accepted.map(|owner| owner.retention).unwrap_or_default(),
+        }),
+    }
+}
+
+fn find(shared: &Shared, key: &Key, wish: &Wish) -> Result<Order, Answer> {
+    let work = match &wish.source {
+        Source::Inline { .. } => intent::work(&wish.source, &Value::Null).map_err(Answer::Invalid)?,
+        Source::Workflow(name) => {
+            let workflow = Key::new(Kind::Workflow, &key.namespace, name);
+            let workflow = shared.workflows.get(&workflow).ok_or(Answer::NoWorkflow)?;
+            let spec = workflow.data.get("spec").unwrap_or(&Value::Null);
+            intent::work(&wish.source, spec).map_err(Answer::BadWorkflow)?
+        }
+    };
+    wish.order(work).map_err(Answer::Invalid)
+}
+
+fn submission(key: &Key, seen: &Seen, wish: &Wish, order: Order, facts: &Facts) -> Submission {
+    let exists = facts.wished.is_some() || facts.run_row_missing;
+    let told = facts.owner.as_ref().is_some_and(|owner| owner.suspended);
+    let resume = told || is_held(false, facts);
+    Submission {
+        uid: seen.uid.clone(),
+        kind: key.kind.as_str().to_owned(),
+        namespace: key.namespace.to_string(),
+        name: key.name.to_string(),
+        workflow: wish.workflow().to_owned(),
+        generation: seen.generation,
+        deletion_policy: wish.deletion_policy,
+        retention: order.retention,
+        suspended: wish.desired == intent::Desired::Paused,
+        revision: order.revision,
+        body: order.body,
+        start: (exists || wish.desired.starts()).then(|| store::Start {
+            start_key: wish.start_key.clone(),
+            input: wish.input.as_ref().map(Value::to_string),
+            trigger: "WorkflowRun".to_owned(),
+        }),
+        only_when_idle: false,
+        commands: wish.desired.commands(resume),
+    }
+}
+
+async fn facts(shared: &Shared, key: &Key, uid: &str, wish: &Wish) -> Result<Facts, Arc<store::Error>> {
+    let of = FactsOf {
+        uid: uid.to_owned(),
+        namespace: key.namespace.to_string(),
+        workflow: wish.workflow().to_owned(),
+        start_key: Some(wish.start_key.clone()),
+    };
+    shared.facts.ask(of).await
+}
+
+/// Shows why the run has not started, and looks again after a while: an object that it refers to tells us nothing.
+async fn await_workflow(shared: &Shared, key: &Key, seen: &Seen, known: Known<'_>) -> Result<Next, Error> {
+    let created = seen.object.metadata.creation_timestamp.as_ref().map(|at| at.0);
+    let waited = created.and_then(|created| Duration::try_from(shared.store.now().duration_since(created)).ok());
+    let waited = waited.unwrap_or_default();
+    // Objects that were created together come in any order.
+    if waited > FIRST_LOOK.unsigned_abs() {
+        match project(shared, key, seen, known).await? {
+            Next::Resync => {}
+            next @ (Next::After(_) | Next::Soon | Next::Forget) => return Ok(next),
+        }
+    }
+    Ok(Next::After(patience(waited)))
+}
+
+/// Writes the status that follows from what is known, when it is time, and tells what is new in it.
+async fn project(shared: &Shared, key: &Key, seen: &Seen, known: Known<'_>) -> Result<Next, Error> {
+    let now = shared.store.now();
+    let next = status::of(&seen.status, seen.generation, known, now);
+    if status::says_the_same(&seen.status, &next) {
+        return Ok(Next::Resync);
+    }
+    let since = match known {
+        Known::Accepted(_, facts) => facts.wished.as_ref().map(|run| run.created_at),
+        Known::Invalid(_) | Known::NoWorkflow(_) | Known::BadWorkflow(_) | Known::StoreUnavailable(_) => None,
+    };
+    match pace::when(
+        (&seen.status).into(),
+        (&next).into(),
+        since,
+        shared.written_at(key),
+        now,
+    ) {
+        When::At(at) => return Ok(Next::After(at.duration_since(now).unsigned_abs())),
+        When::Now => {}
+    }
+    match shared.write_status(key, &seen.object, &next).await? {
+        Applied::Gone => Ok(Next::Forget),
+        Applied::Conflict => Ok(Next::Soon),
+        Applied::Written(object) => {
+            shared.runs.learn(*object);
+            shared.note_written(key, now);
+            for told in announce::transitions((&seen.status).into(), (&next).into()) {
+                shared.announce(&Regarding::object(key, &seen.uid), &told).await;
+            }
+            Ok(Next::Resync)
+        }
+    }
+}

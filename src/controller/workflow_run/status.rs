@@ -1,0 +1,258 @@
+//! What a WorkflowRun's status says. Pure. What is said about a run is the same for all kinds: `run::verdict`.
+
+use jiff::Timestamp;
+
+use super::intent::{Desired, Wish};
+use crate::api::v1alpha1::condition::reason;
+use crate::api::v1alpha1::{ConditionStatus, ConditionType, WorkflowRunStatus};
+use crate::controller::condition::{Draft, follow};
+use crate::controller::run::shown::{is_same, run_status};
+use crate::controller::run::verdict::{ended, going_on, invalid, store_unavailable, suspended, violations_message};
+use crate::engine::Violation;
+use crate::store::Facts;
+
+use ConditionStatus::{False, True, Unknown};
+use ConditionType::{Accepted, Finished, Ready, Reconciling, Stalled, Succeeded};
+
+/// What a run that ended badly wants.
+const FURTHER: &str = "the run has ended; create another WorkflowRun";
+
+/// Why a run may not do what its object says.
+const FOREIGN: &str = "the run was started under the same key by somebody else, who alone commands it";
+
+/// What is known about an object.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Known<'a> {
+    /// It cannot be run.
+    Invalid(&'a [Violation]),
+    /// The Workflow of this name is not there.
+    NoWorkflow(&'a str),
+    /// The Workflow cannot be run.
+    BadWorkflow(&'a [Violation]),
+    /// It was accepted; how things are.
+    Accepted(&'a Wish, &'a Facts),
+    /// The database cannot be asked.
+    StoreUnavailable(&'a str),
+}
+
+/// The status of an object at `generation` whose status is `before`.
+pub(crate) fn of(before: &WorkflowRunStatus, generation: i64, known: Known<'_>, now: Timestamp) -> WorkflowRunStatus {
+    let (mut status, drafts) = match known {
+        Known::Invalid(violations) => (before.clone(), invalid(violations)),
+        Known::NoWorkflow(name) => {
+            let message = format!("there is no Workflow {name} yet");
+            (before.clone(), awaits(reason::WORKFLOW_NOT_FOUND, &message))
+        }
+        Known::BadWorkflow(violations) => {
+            let message = format!("the Workflow cannot be run:\n{}", violations_message(violations));
+            (before.clone(), awaits(reason::WORKFLOW_INVALID, &message))
+        }
+        Known::Accepted(wish, facts) => (shown(facts), accepted(wish, facts)),
+        // What was true when the database was last asked is the best we know.
+        Known::StoreUnavailable(_) if is_accepted(before, generation) => return before.clone(),
+        Known::StoreUnavailable(why) => (before.clone(), store_unavailable(why)),
+    };
+    status.observed_generation = Some(generation);
+    status.conditions = follow(drafts, &before.conditions, generation, now);
+    status
+}
+
+/// Whether two statuses say the same.
+pub(crate) fn says_the_same(a: &WorkflowRunStatus, b: &WorkflowRunStatus) -> bool {
+    is_same(a.into(), b.into()) && (&a.revision, a.sequence) == (&b.revision, b.sequence)
+}
+
+/// Whether the run was started under the same key for another object, or by SQL: it is shown, and takes no commands from
+/// here. An object starts one run at most.
+pub(crate) fn is_foreign(facts: &Facts) -> bool {
+    facts.wished.is_some() && facts.active + facts.succeeded + facts.failed == 0
+}
+
+fn is_accepted(before: &WorkflowRunStatus, generation: i64) -> bool {
+    before.observed_generation == Some(generation)
+        && before
+            .conditions
+            .iter()
+            .any(|condition| condition.kind == Accepted && condition.status != Unknown)
+}
+
+fn shown(facts: &Facts) -> WorkflowRunStatus {
+    let run = facts.wished.as_ref();
+    let owner = facts.owner.as_ref();
+    WorkflowRunStatus {
+        revision: run
+            .map(|run| run.revision.clone())
+            .or_else(|| owner.map(|owner| owner.revision.clone())),
+        sequence: run.map(|run| run.summary_seq.into()),
+        run: run.map(run_status),
+        ..WorkflowRunStatus::default()
+    }
+}
+
+/// The definition may still come, or come right.
+fn awaits(reason: &str, message: &str) -> Vec<Draft> {
+    vec![
+        Draft::new(Accepted, Unknown, reason, message),
+        Draft::new(Ready, Unknown, reason, message),
+        Draft::new(Reconciling, True, reason, "waiting for the Workflow"),
+    ]
+}
+
+fn accepted(wish: &Wish, facts: &Facts) -> Vec<Draft> {
+    let mut drafts = vec![Draft::new(Accepted, True, reason::ACCEPTED, "")];
+    drafts.extend(match (&facts.wished, wish.desired) {
+        (Some(run), _) if run.phase.is_terminal() => ended(run, FURTHER),
+        (None, _) if facts.retired => retired(),
+        (run, _) if is_foreign(facts) => going_on(wish.readiness, run.as_ref(), FOREIGN),
+        (run, Desired::Paused) => suspended(run.as_ref()),
+        (None, Desired::Cancelled | Desired::Terminated) => never(),
+        (run, Desired::Running | Desired::Cancelled | Desired::Terminated) => {
+            going_on(wish.readiness, run.as_ref(), "")
+        }
+    });
+    drafts
+}
+
+/// A run that was cancelled before it was started.
+fn never() -> Vec<Draft> {
+    const CANCELLED: &str = "Cancelled";
+    let message = "no run was started";
+    vec![
+        Draft::new(Succeeded, False, CANCELLED, message),
+        Draft::new(Ready, False, CANCELLED, message),
+        Draft::new(Finished, True, CANCELLED, message),
+        Draft::new(Stalled, True, CANCELLED, FURTHER),
+    ]
+}
+
+/// A run that is not kept any more: it is not run again.
+fn retired() -> Vec<Draft> {
+    const RETIRED: &str = "Retired";
+    let message = "this run has ended, and is not kept any more";
+    vec![
+        Draft::new(Succeeded, Unknown, RETIRED, message),
+        Draft::new(Ready, True, RETIRED, message),
+        Draft::new(Finished, True, RETIRED, ""),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::intent;
+    use super::*;
+    use crate::controller::workflow::fixtures::{at, facts, no_facts, run};
+    use crate::engine::Phase;
+
+    fn wish(desired: &str) -> Wish {
+        let spec = json!({"workflowRef": {"name": "w"}, "desiredState": desired});
+        intent::of("u", "r", &spec).unwrap()
+    }
+
+    fn row(known: Known<'_>) -> String {
+        let status = of(&WorkflowRunStatus::default(), 1, known, at(10));
+        let conditions = status.conditions.iter();
+        let words = conditions.map(|c| format!("{:?}={:?}/{}", c.kind, c.status, c.reason));
+        words.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn conditions_follow_the_table() {
+        let of = |phase| facts(&run("r", phase));
+        let table = [
+            (
+                "Running",
+                no_facts(),
+                "Accepted=True/Accepted Succeeded=Unknown/Pending Ready=False/Pending Reconciling=True/Pending",
+            ),
+            (
+                "Running",
+                of(Phase::Waiting),
+                "Accepted=True/Accepted Succeeded=Unknown/WaitingForSignal Ready=False/Waiting \
+                 Waiting=True/WaitingForSignal Reconciling=True/Waiting",
+            ),
+            (
+                "Cancelled",
+                of(Phase::Compensating),
+                "Accepted=True/Accepted Succeeded=Unknown/Compensating Ready=False/Compensating \
+                 Reconciling=True/Compensating",
+            ),
+            (
+                "Paused",
+                of(Phase::Paused),
+                "Accepted=True/Accepted Succeeded=Unknown/Suspended Ready=False/Suspended Reconciling=True/Suspended \
+                 Suspended=True/Suspended",
+            ),
+            (
+                "Paused",
+                no_facts(),
+                "Accepted=True/Accepted Succeeded=Unknown/Suspended Ready=False/Suspended Reconciling=True/Suspended \
+                 Suspended=True/Suspended",
+            ),
+            (
+                "Paused",
+                of(Phase::Succeeded),
+                "Accepted=True/Accepted Succeeded=True/Succeeded Ready=True/Succeeded Finished=True/Succeeded",
+            ),
+            (
+                "Cancelled",
+                of(Phase::Cancelled),
+                "Accepted=True/Accepted Succeeded=False/Cancelled Ready=False/Cancelled Finished=True/Cancelled \
+                 Stalled=True/Cancelled",
+            ),
+            (
+                "Terminated",
+                no_facts(),
+                "Accepted=True/Accepted Succeeded=False/Cancelled Ready=False/Cancelled Finished=True/Cancelled \
+                 Stalled=True/Cancelled",
+            ),
+        ];
+        for (desired, facts, expected) in table {
+            assert_eq!(row(Known::Accepted(&wish(desired), &facts)), expected, "{desired}");
+        }
+    }
+
+    #[test]
+    fn run_of_somebody_else_is_shown_as_it_is_whatever_is_desired_here() {
+        let foreign = Facts {
+            wished: Some(run("r", Phase::Running)),
+            ..no_facts()
+        };
+        let expected = "Accepted=True/Accepted Succeeded=Unknown/Running Ready=False/Running Reconciling=True/Running";
+        for desired in ["Running", "Paused", "Cancelled"] {
+            assert_eq!(row(Known::Accepted(&wish(desired), &foreign)), expected, "{desired}");
+        }
+    }
+
+    #[test]
+    fn run_that_stands_still_by_a_failure_wants_a_person_whatever_it_was_told() {
+        for (parking, so_far) in [("CompensationFailed", "False"), ("PausedOnFailure", "Unknown")] {
+            let mut parked = run("r", Phase::Paused);
+            parked.summary.as_mut().unwrap().stalled = Some(parking.to_owned());
+            for desired in ["Running", "Paused", "Cancelled"] {
+                let row = row(Known::Accepted(&wish(desired), &facts(&parked)));
+                let expected = format!(
+                    "Accepted=True/Accepted Succeeded={so_far}/{parking} Ready=False/{parking} Stalled=True/{parking}"
+                );
+                assert_eq!(row, expected, "{desired}");
+            }
+        }
+    }
+
+    #[test]
+    fn missing_or_broken_workflow_is_waited_for() {
+        let violation = Violation {
+            path: "spec.steps".to_owned(),
+            message: "empty".to_owned(),
+        };
+        assert_eq!(
+            row(Known::NoWorkflow("w")),
+            "Accepted=Unknown/WorkflowNotFound Ready=Unknown/WorkflowNotFound Reconciling=True/WorkflowNotFound"
+        );
+        assert_eq!(
+            row(Known::BadWorkflow(&[violation])),
+            "Accepted=Unknown/WorkflowInvalid Ready=Unknown/WorkflowInvalid Reconciling=True/WorkflowInvalid"
+        );
+    }
+}

@@ -1,0 +1,258 @@
+//! Signal objects: what becomes of them, whoever is down meanwhile.
+
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt, stream};
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, PostParams};
+use serde_json::{Value, json};
+
+use crate::{
+    support::{
+        controlplane,
+        system::{DEADLINE, System, condition, connection, signal, workflow},
+    },
+    target::Target,
+};
+
+/// Waits at once, and says what it was told.
+const WAITS: &str = "{steps: [{name: hold, waitForSignal: {signal: go}}], output: {said: =steps.hold.output.payload}}";
+
+#[tokio::test]
+async fn signal_that_was_created_while_the_controller_was_down_is_consumed_when_it_is_back() {
+    let system = System::new("down").await;
+    let _worker = system.spawn("worker", &[]);
+    let controller = system.start("controller", &[]).await;
+    system.apply(&workflow("held", WAITS)).await;
+    system.until("held", "waits", is_waiting).await;
+    controller.kill().await;
+
+    system
+        .apply(&signal(
+            "go",
+            "{target: {workflow: held}, signal: go, payload: {number: 1}}",
+        ))
+        .await;
+    assert!(system.get("signals", "go").await["status"]["run"].is_null());
+    let _controller = system.start("controller", &[]).await;
+    system.until_of("signals", "go", "is consumed", is_consumed).await;
+    let held = system.finished("held").await;
+    assert_eq!(held["status"]["run"]["output"]["said"], json!({"number": 1}));
+}
+
+#[tokio::test]
+async fn signal_that_is_deleted_after_it_was_stored_is_consumed_all_the_same() {
+    let (system, target) = (System::new("withdrawn").await, Target::start().await);
+    system.allow(target.port);
+    let _all = system.start("all", &[]).await;
+    let spec = "
+steps:
+- name: gate
+  http: {connection: target, path: /gate}
+- name: hold
+  waitForSignal: {signal: go}
+output: {said: =steps.hold.output.payload}
+";
+    system
+        .apply(&(connection("target", &target.spec()) + &workflow("held", spec)))
+        .await;
+    system
+        .until("held", "is at the gate", |held| held["status"]["run"]["step"] == "gate")
+        .await;
+    system
+        .apply(&signal(
+            "go",
+            "{target: {workflow: held}, signal: go, payload: {number: 2}}",
+        ))
+        .await;
+    let stored = ["wait", "--for=condition=Stored", "--timeout=30s", "esig/go"];
+    system.kubectl(&stored).await;
+    let object = system.get("signals", "go").await;
+    assert_eq!(condition(&object, "Consumed")["status"], "Unknown", "{object:#}");
+    system.kubectl(&["delete", "esig", "go"]).await;
+    target.open();
+    let held = system.finished("held").await;
+    assert_eq!(held["status"]["run"]["output"]["said"], json!({"number": 2}));
+}
+
+#[tokio::test]
+async fn signal_that_cannot_do_what_it_says_tells_why() {
+    let system = System::new("refused").await;
+    let _all = system.start("all", &[]).await;
+    let nap = "{steps: [{name: nap, sleep: {for: 1h}}]}";
+    system
+        .apply(&(workflow("asleep", nap) + &workflow("over", "{steps: [{name: a, set: {}}]}")))
+        .await;
+    system.finished("over").await;
+    system
+        .until("asleep", "sleeps", |it| it["status"]["run"]["phase"] == "Sleeping")
+        .await;
+
+    let once = "{target: {workflow: asleep}, signal: go, payload: {number: 1}, dedupKey: k}";
+    system.apply(&signal("once", once)).await;
+    system.until_of("signals", "once", "is stored", is_stored).await;
+    let rows = [
+        (
+            "again",
+            once.to_owned(),
+            "True/Duplicate False/Duplicate True/Duplicate",
+        ),
+        (
+            "otherwise",
+            once.replace("number: 1", "number: 2"),
+            "True/Duplicate False/Duplicate False/Duplicate",
+        ),
+        (
+            "late",
+            "{target: {workflow: over}, signal: go}".to_owned(),
+            "False/Rejected False/Rejected False/Rejected",
+        ),
+        (
+            "nobody",
+            "{target: {run: nobody}, signal: go, expiresAfter: 1s}".to_owned(),
+            "False/TargetNotFound False/TargetNotFound False/TargetNotFound",
+        ),
+        (
+            "large",
+            format!(
+                "{{target: {{workflow: asleep}}, signal: go, payload: {{a: {}}}}}",
+                "x".repeat(65_536)
+            ),
+            "False/InvalidSpec False/InvalidSpec False/InvalidSpec",
+        ),
+    ];
+    for (name, spec, _) in &rows {
+        // On the server's side: the annotation of the other way would hold the payload once more.
+        system.apply_server_side(&signal(name, spec)).await;
+    }
+    for (name, _, expected) in &rows {
+        let ended = |it: &Value| matches!(condition(it, "Consumed")["status"].as_str(), Some("True" | "False"));
+        let object = system.until_of("signals", name, "has an end", ended).await;
+        let said = ["Stored", "Consumed", "Ready"].map(|kind| {
+            let condition = condition(&object, kind);
+            [&condition["status"], &condition["reason"]].map(|text| text.as_str().unwrap().to_owned())
+        });
+        assert_eq!(said.map(|words| words.join("/")).join(" "), *expected, "{name}");
+        let stalled = condition(&object, "Stalled")["status"] == "True";
+        assert_eq!(stalled, condition(&object, "Ready")["status"] == "False", "{name}");
+    }
+    let object = system.get("signals", "otherwise").await;
+    let message = condition(&object, "Stored")["message"].as_str().unwrap();
+    assert!(message.contains("payload"), "{message}");
+    let object = system.get("signals", "large").await;
+    let message = condition(&object, "Stored")["message"].as_str().unwrap();
+    assert!(
+        message.contains("spec.payload") && message.contains("65536"),
+        "{message}"
+    );
+    assert_eq!(
+        system
+            .count("SELECT count(*) FROM everstep.inbox WHERE kind = 'Signal'")
+            .await,
+        1
+    );
+}
+
+#[tokio::test]
+async fn signal_whose_target_comes_later_is_stored_then() {
+    let system = System::new("early").await;
+    let _all = system.start("all", &[]).await;
+    system
+        .apply(&signal(
+            "go",
+            "{target: {workflow: held}, signal: go, payload: {number: 3}}",
+        ))
+        .await;
+    let waits = |it: &Value| condition(it, "Stored")["reason"] == "TargetNotFound";
+    let object = system.until_of("signals", "go", "looks for its target", waits).await;
+    assert_eq!(condition(&object, "Stored")["status"], "Unknown");
+    system.apply(&workflow("held", WAITS)).await;
+    let held = system.finished("held").await;
+    assert_eq!(held["status"]["run"]["output"]["said"], json!({"number": 3}));
+    system.until_of("signals", "go", "is consumed", is_consumed).await;
+}
+
+#[tokio::test]
+async fn hundreds_of_signals_are_consumed_at_once_with_three_writes_each() {
+    const RUNS: usize = 200;
+    let system = System::new("many").await;
+    let _all = system.start("all", &[]).await;
+    let spec = WAITS.replacen('{', "{start: OnDemand, ", 1);
+    system.apply(&workflow("held", &spec)).await;
+    system
+        .until("held", "is registered", |it| condition(it, "Ready")["status"] == "True")
+        .await;
+    let start = format!(
+        "SELECT count(everstep.start('{}/held', NULL, 'k' || n)) FROM generate_series(1, {RUNS}) AS n",
+        system.namespace
+    );
+    let granted = format!(
+        "SELECT count(*) FROM (SELECT everstep.grant_namespace(current_user::text, '{}')) AS granted",
+        system.namespace
+    );
+    assert_eq!(system.count(&granted).await, 1);
+    assert_eq!(system.count(&start).await, i64::try_from(RUNS).unwrap());
+    let waiting = "SELECT count(*) FROM everstep.runs WHERE phase = 'Waiting'";
+    reached(&system, waiting, RUNS).await;
+
+    let plane = controlplane::shared().await;
+    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("everstep.dev", "v1alpha1", "Signal"));
+    let api: Api<DynamicObject> = Api::namespaced_with(plane.client().await.unwrap(), &system.namespace, &kind);
+    let (api, kind) = (&api, &kind);
+    stream::iter(1..=RUNS)
+        .for_each_concurrent(16, |n| async move {
+            let spec = json!({"target": {"workflow": "held", "key": format!("k{n}")}, "signal": "go"});
+            let object = DynamicObject::new(&format!("go-{n}"), kind).data(json!({ "spec": spec }));
+            api.create(&PostParams::default(), &object).await.unwrap();
+        })
+        .await;
+    let created = Instant::now();
+    reached(
+        &system,
+        "SELECT count(*) FROM everstep.inbox WHERE outcome = 'Consumed'",
+        RUNS,
+    )
+    .await;
+    eprintln!("{RUNS} signals consumed {:?} after the last create", created.elapsed());
+    reached(&system, "SELECT count(*) FROM everstep.inbox WHERE shown", RUNS).await;
+    eprintln!("and shown {:?} after it", created.elapsed());
+
+    let list = api.list(&kube::api::ListParams::default()).await.unwrap();
+    assert_eq!(list.items.len(), RUNS);
+    for object in &list.items {
+        let object = serde_json::to_value(object).unwrap();
+        assert_eq!(condition(&object, "Consumed")["status"], "True", "{object:#}");
+    }
+    let writes = plane.writes().await.unwrap();
+    let here = writes.iter().filter(|write| write.namespace == system.namespace);
+    let ours = here.filter(|write| write.resource == "signals" || write.resource == "events");
+    let ours = ours.count();
+    // Events about the Workflow are among them: one or two.
+    assert!(ours <= 3 * RUNS + 2, "{ours} writes for {RUNS} signals");
+}
+
+/// Waits until the query answers this.
+async fn reached(system: &System, query: &str, expected: usize) {
+    let expected = i64::try_from(expected).unwrap();
+    let until = Instant::now() + DEADLINE;
+    let mut sql = system.sql().await;
+    loop {
+        let found = crate::support::system::count(&mut sql, query).await;
+        if found == expected {
+            return;
+        }
+        assert!(Instant::now() < until, "{query}: {found} instead of {expected}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn is_waiting(object: &Value) -> bool {
+    object["status"]["run"]["phase"] == "Waiting"
+}
+
+fn is_stored(signal: &Value) -> bool {
+    condition(signal, "Stored")["status"] == "True"
+}
+
+fn is_consumed(signal: &Value) -> bool {
+    condition(signal, "Consumed")["status"] == "True"
+}
