@@ -462,28 +462,30 @@ ORDER BY j.run_id, j.seq, e.place;
 -- kept. Key: run_id, begun_seq, step, deed.
 CREATE VIEW everstep.step_list WITH (security_barrier) AS
 SELECT r.id AS run_id, r.namespace, r.workflow, s.step, s.deed, s.begun_seq,
-  CASE s.ended_by
+  CASE s.latest
     WHEN 'StepSucceeded' THEN 'Succeeded' WHEN 'StepFailed' THEN 'Failed' WHEN 'StepSkipped' THEN 'Skipped'
-    WHEN 'StepCancelled' THEN 'Cancelled'
+    WHEN 'StepCancelled' THEN 'Cancelled' WHEN 'StepTimedOut' THEN 'TimedOut'
     ELSE 'Open' END AS status,
-  s.attempts, s.begun_at, s.ended_at, s.error
+  s.attempts, s.begun_at, CASE WHEN s.is_over THEN s.latest_at END AS ended_at, s.error
 FROM everstep.runs AS r
 CROSS JOIN LATERAL (
   SELECT e.step, e.deed, min(e.seq) AS begun_seq, min(e.at) AS begun_at,
     (max((e.detail ->> 'attempt')::bigint) FILTER (WHERE e.event = 'StepStarted'))::integer AS attempts,
-    (array_agg(e.event ORDER BY e.seq DESC, e.place DESC) FILTER (WHERE e.ends))[1] AS ended_by,
-    max(e.at) FILTER (WHERE e.ends) AS ended_at,
+    -- What failed and is retried by hand is open again.
+    (array_agg(e.event ORDER BY e.seq DESC, e.place DESC))[1] AS latest,
+    (array_agg(e.ends ORDER BY e.seq DESC, e.place DESC))[1] AS is_over,
+    max(e.at) AS latest_at,
     (array_agg(e.detail -> 'error' ORDER BY e.seq DESC, e.place DESC) FILTER (WHERE e.detail -> 'error' IS NOT NULL))[1]
       AS error
   FROM (
     SELECT j.seq, j.at, list.place, one.event, one.detail, one.detail ->> 'step' AS step,
       coalesce(one.detail ->> 'deed', 'Do') AS deed,
-      one.event IN ('StepSucceeded', 'StepFailed', 'StepSkipped', 'StepCancelled') AS ends
+      one.event IN ('StepSucceeded', 'StepFailed', 'StepSkipped', 'StepCancelled', 'StepTimedOut') AS ends
     FROM everstep.journal AS j
     CROSS JOIN LATERAL json_array_elements(everstep.readable(j.events)) WITH ORDINALITY AS list (value, place)
     CROSS JOIN LATERAL json_each(CASE json_typeof(list.value) WHEN 'object' THEN list.value ELSE '{}' END)
       AS one (event, detail)
-    WHERE j.run_id = r.id AND one.event ~ '^(Step|Attempt)'
+    WHERE j.run_id = r.id AND one.event ~ '^(Step|Attempt|TimerArmed|SignalAwaited)'
   ) AS e
   WHERE e.step IS NOT NULL
   GROUP BY e.step, e.deed

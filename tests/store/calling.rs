@@ -580,7 +580,7 @@ async fn grants_say_what_is_wrong_with_them_and_hold_the_role() {
         ("grant_namespace('nobody_there', 'shop')".to_owned(), "42704"),
         ("grant_namespace('public', 'shop')".to_owned(), "42704"),
         (format!("grant_namespace('{role}' || repeat('x', 64), 'shop')"), "42704"),
-        (format!("grant_namespace(NULL, 'shop')"), "22004"),
+        ("grant_namespace(NULL, 'shop')".to_owned(), "22004"),
         (format!("grant_namespace('{role}', NULL)"), "22004"),
         (format!("grant_namespace('{role}', '')"), "22023"),
         (format!("grant_namespace('{role}', 'Shop; DROP')"), "22023"),
@@ -658,6 +658,37 @@ async fn views_show_runs_history_and_steps_of_granted_namespaces() {
     );
     let expected = ["a Do Succeeded 1", "a Undo Open 1", "b Do Skipped", "c Do Open 2"];
     assert_eq!(all(&mut shop.app, &steps).await, expected);
+}
+
+/// What waits has begun; what timed out is over; what failed and is retried by hand is open again.
+#[tokio::test]
+async fn steps_that_wait_time_out_or_are_retried_are_shown_as_they_are() {
+    let mut shop = shop().await;
+    let id = start(&mut shop.app, "'shop/order'").await;
+    let mut first = step(id, 1);
+    first.events = r#"[{"TimerArmed":{"step":"nap","fire_at":"2026-01-01T00:00:00Z"}},
+        {"SignalAwaited":{"step":"late","signal":"go"}},{"StepTimedOut":{"step":"late"}},
+        {"StepStarted":{"step":"again","attempt":1,"at":"2026-01-01T00:00:00Z"}},
+        {"StepFailed":{"step":"again","error":{"kind":"Sql","code":"23505","message":"twice"}}}]"#
+        .to_owned();
+    shop.rig.store.append(&[first]).await.unwrap();
+    let steps = format!(
+        "SELECT concat_ws(' ', step, status, ended_at IS NOT NULL) FROM everstep.step_list WHERE run_id = '{id}' ORDER BY step"
+    );
+    let seen = async |app: &mut PgConnection| -> Vec<String> {
+        let query = sqlx::query_scalar(AssertSqlSafe(steps.clone()));
+        query.fetch_all(app).await.unwrap()
+    };
+    assert_eq!(
+        seen(&mut shop.app).await,
+        ["again Failed t", "late TimedOut t", "nap Open f"]
+    );
+    let mut second = step(id, 2);
+    second.events = r#"[{"RunRetried":{"steps":["again"]}},
+        {"StepStarted":{"step":"again","attempt":2,"at":"2026-01-01T00:00:01Z"}}]"#
+        .to_owned();
+    shop.rig.store.append(&[second]).await.unwrap();
+    assert_eq!(seen(&mut shop.app).await[0], "again Open f");
 }
 
 /// Every example of the page for users works as it stands there, in the role that the page names.
