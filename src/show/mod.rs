@@ -16,5 +16,5 @@ pub use document::{json, yaml};
 pub use history::history;
 pub use paint::{Paint, Palette};
 pub use runs::{Columns, problem, runs};
-pub use table::{Cell, Table};
+pub use table::{Cell, Table, printable};
 pub use tree::{Tree, tree};

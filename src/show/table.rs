@@ -80,7 +80,7 @@ fn line(row: &[Cell], widths: &[usize], palette: Palette) -> String {
 }
 
 /// `text` on one line, without what a terminal would obey.
-pub(super) fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     let printable = |c: char| match c {
         '\n' | '\t' | '\r' => ' ',
         // Bidirectional overrides reorder what stands beside them.

@@ -376,6 +376,14 @@ async fn an_api_server_that_refuses_or_is_away_is_named() {
         .says(&["run", "Order!"])
         .await
         .refused(2, &["the API server refused it"]);
+    // The namespace is the context's when none is given.
+    let mut here = config.clone();
+    here["contexts"][0]["context"]["namespace"] = json!(system.namespace);
+    let here = with("here", &here);
+    call(&["run", "order", "--name", "here", "--kubeconfig", &here], &[])
+        .await
+        .ok();
+    assert_eq!(system.get("workflowruns", "here").await["metadata"]["name"], "here");
     let no_namespace = call(
         &["run", "order", "-n", "nowhere"],
         &[("KUBECONFIG", system.kubeconfig.to_str().unwrap())],

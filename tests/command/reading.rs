@@ -267,3 +267,30 @@ async fn colours_are_for_terminals_and_never_with_no_color() {
     let plain = on_terminal("1").await;
     assert!(plain.contains("Failed") && !plain.contains('\u{1b}'), "{plain:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reading_works_where_nothing_can_be_written() {
+    let Runs {
+        rig, person, waiting, ..
+    } = runs().await;
+    let database: String = rig
+        .url
+        .rsplit('/')
+        .next()
+        .unwrap()
+        .split('?')
+        .next()
+        .unwrap()
+        .to_owned();
+    run(
+        &mut rig.sql().await,
+        &format!("ALTER DATABASE {database} SET default_transaction_read_only = on"),
+    )
+    .await;
+    assert!(person.says(&["tree", "order"]).await.ok().contains("signal approve"));
+    assert_eq!(person.says(&["runs", "-o", "name"]).await.ok().lines().count(), 3);
+    person
+        .says(&["signal", &waiting.to_string(), "approve"])
+        .await
+        .refused(3, &["read-only", "primary"]);
+}

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     person::{Person, Said, run},
     rig::{Rig, eventually},
+    support::system::Process,
 };
 
 const HELLO: &str = "hello";
@@ -152,4 +153,54 @@ async fn without_a_database_on_the_command_line_it_is_the_api_server() {
         .await
         .refused(2, &["no way to the API server", "--kubeconfig"]);
     person.says(&["run", HELLO, "--via", "sql"]).await.ok();
+}
+
+/// The accepted Workflow waits for `approve`; a person waits for a run of it.
+async fn awaited() -> (Rig, Person, crate::rig::Process, Process) {
+    let wait = json!({"steps": [{"name": "approval", "waitForSignal": {"signal": "approve"}}]});
+    let (rig, person) = accepted(wait).await;
+    let worker = rig.worker().await;
+    let words = ["run", HELLO, "--follow", "--database-url", &person.url];
+    let called = Process::spawn(&words, &[("KUBECONFIG", "/nonexistent")]);
+    eventually("the wait", async || called.output().contains("approval: waits")).await;
+    (rig, person, worker, called)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupt_ends_the_waiting_and_not_the_run() {
+    let (rig, _person, worker, mut called) = awaited().await;
+    called.signal(nix::sys::signal::Signal::SIGINT);
+    assert_eq!(called.ended().await.code(), Some(1));
+    assert!(
+        called.errors().contains("interrupted; what was asked for goes on"),
+        "{}",
+        called.errors()
+    );
+    let live = "SELECT count(*) FROM everstep.runs WHERE finished_at IS NULL";
+    assert_eq!(rig.count(live).await, 1);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_lost_meanwhile_is_opened_again() {
+    let (rig, person, worker, mut called) = awaited().await;
+    let cut =
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'everstep command' AND datname = current_database()";
+    // Between two looks nobody may be connected but the one who waits.
+    assert_eq!(rig.count(cut).await, 1);
+    let newest = person.says(&["runs", "--phase", "Waiting", "-o", "name"]).await.ok();
+    person.says(&["signal", newest.trim(), "approve"]).await.ok();
+    assert_eq!(called.ended().await.code(), Some(0), "{}", called.errors());
+    assert_eq!(called.output().matches("approval: took its signal").count(), 1);
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn completion_knows_the_commands_for_people() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = crate::person::call(&["completion", shell], &[]).await.ok();
+        for word in ["history", "retry", "terminate", "dedup-key"] {
+            assert!(script.contains(word), "{word} in {shell}");
+        }
+    }
 }

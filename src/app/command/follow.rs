@@ -23,7 +23,7 @@ use super::{
 use crate::{
     api::v1alpha1::{Condition, ConditionStatus, ConditionType, Phase, RunStatus, WorkflowRun},
     cli::people,
-    show::event,
+    show::{event, printable},
     store::{HistoryRow, RunRow, Surface, SurfaceError},
 };
 
@@ -53,11 +53,12 @@ impl Steps {
     }
 
     fn show(self, line: &str) -> Result<(), Failure> {
+        let line = printable(line);
         match self {
             Self::Hidden => Ok(()),
             Self::Output => print(&format!("{line}\n")),
             Self::Aside => {
-                say(line);
+                say(&line);
                 Ok(())
             }
         }
@@ -263,7 +264,7 @@ pub(super) fn verdict(name: &str, phase: &str, why: &str, hoped_for: &str) -> Re
     let why = if why.is_empty() {
         String::new()
     } else {
-        format!(": {why}")
+        format!(": {}", printable(why))
     };
     Err(Failure::RunFailed(format!("{name} {phase}{why}")))
 }
@@ -274,7 +275,7 @@ mod tests {
 
     use super::*;
 
-    fn object(status: serde_json::Value) -> WorkflowRun {
+    fn object(status: &serde_json::Value) -> WorkflowRun {
         let object = json!({"apiVersion": "everstep.dev/v1alpha1", "kind": "WorkflowRun",
             "metadata": {"name": "r", "generation": 2}, "spec": {"workflowRef": {"name": "w"}}, "status": status});
         serde_json::from_value(object).unwrap()
@@ -290,37 +291,41 @@ mod tests {
         let finished = said("Finished", "True", "Failed", "");
         let of = |generation| {
             has_ended(&object(
-                json!({"observedGeneration": generation, "conditions": [finished]}),
+                &json!({"observedGeneration": generation, "conditions": [finished]}),
             ))
         };
         assert!(!of(1) && of(2));
         let going = said("Finished", "False", "Running", "");
         assert!(!has_ended(&object(
-            json!({"observedGeneration": 2, "conditions": [going]})
+            &json!({"observedGeneration": 2, "conditions": [going]})
         )));
         let invalid = said("Accepted", "False", "InvalidSpec", "spec.x: no");
         assert!(has_ended(&object(
-            json!({"observedGeneration": 2, "conditions": [invalid]})
+            &json!({"observedGeneration": 2, "conditions": [invalid]})
         )));
     }
 
     #[test]
     fn an_ending_says_why() {
         let run = json!({"id": "i", "phase": "Failed", "error": {"step": "charge", "code": "DECLINED", "message": "no money"}});
-        let failed = object(json!({"observedGeneration": 2, "run": run}));
+        let failed = object(&json!({"observedGeneration": 2, "run": run}));
         let (phase, why) = ending(&failed);
         assert_eq!((&*phase, &*why), ("Failed", "charge: DECLINED: no money"));
         let text = verdict("r", &phase, &why, "Succeeded").unwrap_err().to_string();
         assert_eq!(text, "r Failed: charge: DECLINED: no money");
-        let invalid = object(json!({"conditions": [said("Accepted", "False", "InvalidSpec", "spec.x: no")]}));
+        let invalid = object(&json!({"conditions": [said("Accepted", "False", "InvalidSpec", "spec.x: no")]}));
         assert_eq!(ending(&invalid), ("InvalidSpec".to_owned(), "spec.x: no".to_owned()));
         assert!(verdict("r", "Cancelled", "", "Cancelled").is_ok());
+        let hostile = verdict("r", "Failed", "\u{1b}[2J", "Succeeded")
+            .unwrap_err()
+            .to_string();
+        assert_eq!(hostile, "r Failed: \u{fffd}[2J");
     }
 
     #[test]
     fn progress_is_a_line() {
         let run = json!({"id": "i", "phase": "Waiting", "step": "approval +1", "waitingFor": "signal approve", "progress": "2/5"});
-        let object = object(json!({ "run": run }));
+        let object = object(&json!({ "run": run }));
         let run = object.status.unwrap().run.unwrap();
         assert_eq!(
             progress("r", &run),
