@@ -313,6 +313,57 @@ BEGIN
 END
 $$;
 
+-- What failed begins afresh, of a run that stands still after a failure.
+CREATE FUNCTION everstep.retry(run uuid, from_step text DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+  phase text;
+  stalled text;
+  still_since integer;
+BEGIN
+  IF retry.run IS NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'everstep.retry: run must not be NULL';
+  END IF;
+  IF retry.from_step = '' OR octet_length(retry.from_step) > 253 THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+      MESSAGE = 'everstep.retry: from_step is empty or longer than 253 bytes',
+      HINT = 'Leave it out for the step that failed.';
+  END IF;
+  phase := everstep.phase_for_caller('retry', retry.run);
+  IF phase IN ('Succeeded', 'Failed', 'Cancelled', 'TimedOut') THEN
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+      MESSAGE = format('everstep.retry: run %s is over (%s)', retry.run, phase),
+      HINT = 'Start another run: everstep.start(workflow, input).';
+  END IF;
+  SELECT everstep.readable(r.summary) ->> 'stalled', r.summary_seq INTO stalled, still_since
+  FROM everstep.runs AS r
+  WHERE r.id = retry.run;
+  IF stalled IS NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+      MESSAGE = format('everstep.retry: run %s does not stand still after a failure (%s)', retry.run, phase),
+      HINT = 'What can be retried is a run that waits for it: onFailure: Pause, or a compensation that failed.';
+  END IF;
+  WITH sent AS (
+    INSERT INTO everstep.inbox AS i (run_id, kind, dedup_key, payload, by)
+    -- One key for each time that it stands still: retrying the same twice equals once.
+    VALUES (retry.run, 'Retry', 'sql/' || still_since || '/' || coalesce(retry.from_step, ''),
+      json_build_object('from', retry.from_step), everstep.caller())
+    ON CONFLICT DO NOTHING
+    RETURNING i.run_id
+  )
+  INSERT INTO everstep.audit (actor, operation, run_id, epoch, detail)
+  SELECT everstep.caller(), 'retry', run_id, (SELECT epoch FROM everstep.cluster),
+    json_build_object('from', retry.from_step)
+  FROM sent;
+  IF FOUND AND pg_try_advisory_xact_lock(1702258034, 2) THEN
+    PERFORM pg_notify('everstep_mail', '');
+  END IF;
+END
+$$;
+
 -- For administrators: nobody but the owner may call it, unless the owner grants EXECUTE.
 CREATE FUNCTION everstep.grant_namespace(role text, namespace text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -411,28 +462,30 @@ ORDER BY j.run_id, j.seq, e.place;
 -- kept. Key: run_id, begun_seq, step, deed.
 CREATE VIEW everstep.step_list WITH (security_barrier) AS
 SELECT r.id AS run_id, r.namespace, r.workflow, s.step, s.deed, s.begun_seq,
-  CASE s.ended_by
+  CASE s.latest
     WHEN 'StepSucceeded' THEN 'Succeeded' WHEN 'StepFailed' THEN 'Failed' WHEN 'StepSkipped' THEN 'Skipped'
-    WHEN 'StepCancelled' THEN 'Cancelled'
+    WHEN 'StepCancelled' THEN 'Cancelled' WHEN 'StepTimedOut' THEN 'TimedOut'
     ELSE 'Open' END AS status,
-  s.attempts, s.begun_at, s.ended_at, s.error
+  s.attempts, s.begun_at, CASE WHEN s.is_over THEN s.latest_at END AS ended_at, s.error
 FROM everstep.runs AS r
 CROSS JOIN LATERAL (
   SELECT e.step, e.deed, min(e.seq) AS begun_seq, min(e.at) AS begun_at,
     (max((e.detail ->> 'attempt')::bigint) FILTER (WHERE e.event = 'StepStarted'))::integer AS attempts,
-    (array_agg(e.event ORDER BY e.seq DESC, e.place DESC) FILTER (WHERE e.ends))[1] AS ended_by,
-    max(e.at) FILTER (WHERE e.ends) AS ended_at,
+    -- What failed and is retried by hand is open again.
+    (array_agg(e.event ORDER BY e.seq DESC, e.place DESC))[1] AS latest,
+    (array_agg(e.ends ORDER BY e.seq DESC, e.place DESC))[1] AS is_over,
+    max(e.at) AS latest_at,
     (array_agg(e.detail -> 'error' ORDER BY e.seq DESC, e.place DESC) FILTER (WHERE e.detail -> 'error' IS NOT NULL))[1]
       AS error
   FROM (
     SELECT j.seq, j.at, list.place, one.event, one.detail, one.detail ->> 'step' AS step,
       coalesce(one.detail ->> 'deed', 'Do') AS deed,
-      one.event IN ('StepSucceeded', 'StepFailed', 'StepSkipped', 'StepCancelled') AS ends
+      one.event IN ('StepSucceeded', 'StepFailed', 'StepSkipped', 'StepCancelled', 'StepTimedOut') AS ends
     FROM everstep.journal AS j
     CROSS JOIN LATERAL json_array_elements(everstep.readable(j.events)) WITH ORDINALITY AS list (value, place)
     CROSS JOIN LATERAL json_each(CASE json_typeof(list.value) WHEN 'object' THEN list.value ELSE '{}' END)
       AS one (event, detail)
-    WHERE j.run_id = r.id AND one.event ~ '^(Step|Attempt)'
+    WHERE j.run_id = r.id AND one.event ~ '^(Step|Attempt|TimerArmed|SignalAwaited)'
   ) AS e
   WHERE e.step IS NOT NULL
   GROUP BY e.step, e.deed
@@ -445,5 +498,5 @@ REVOKE ALL ON ALL TABLES IN SCHEMA everstep FROM PUBLIC;
 REVOKE ALL ON FUNCTION everstep.grant_namespace(text, text), everstep.revoke_namespace(text, text),
   everstep.phase_for_caller(text, uuid), everstep.refuse_start(text, jsonb, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION everstep.start(text, jsonb, text), everstep.signal(uuid, text, jsonb, text),
-  everstep.cancel(uuid, text), everstep.caller() TO PUBLIC;
+  everstep.cancel(uuid, text), everstep.retry(uuid, text), everstep.caller() TO PUBLIC;
 GRANT SELECT ON everstep.run_list, everstep.run_history, everstep.step_list TO PUBLIC;

@@ -6,6 +6,7 @@
 //! ```
 
 mod carry;
+mod command;
 mod control;
 mod database;
 mod develop;
@@ -80,8 +81,20 @@ pub fn run(cli: Cli) -> ExitCode {
 
 fn dispatch(cli: Cli) -> Result<(), Failure> {
     let (format, filter) = match cli.command {
-        Command::Dev(_) => (LogFormat::Text, "error"),
-        _ => (LogFormat::Json, "info"),
+        Command::Dev(_)
+        | Command::Run(_)
+        | Command::Runs(_)
+        | Command::Tree(_)
+        | Command::History(_)
+        | Command::Signal(_)
+        | Command::Cancel(_)
+        | Command::Retry(_) => (LogFormat::Text, "error"),
+        Command::Controller(_)
+        | Command::Worker(_)
+        | Command::All(_)
+        | Command::Migrate(_)
+        | Command::Crd
+        | Command::Completion { .. } => (LogFormat::Json, "info"),
     };
     let format = match cli.log.log_format.unwrap_or(format) {
         LogFormat::Json => telemetry::Format::Json,
@@ -93,6 +106,13 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Completion { shell } => print(&crate::cli::completion(shell)),
         Command::Migrate(options) => on_runtime(database::migrate(options)),
         Command::Dev(options) => on_runtime(develop::run(options)),
+        Command::Run(options) => on_runtime(command::run(options)),
+        Command::Runs(options) => on_runtime(command::runs(options)),
+        Command::Tree(options) => on_runtime(command::tree(options)),
+        Command::History(options) => on_runtime(command::history(options)),
+        Command::Signal(options) => on_runtime(command::signal(options)),
+        Command::Cancel(options) => on_runtime(command::cancel(options)),
+        Command::Retry(options) => on_runtime(command::retry(options)),
         Command::Controller(options) => on_runtime(serve::serve(
             options,
             serve::Roles {

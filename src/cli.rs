@@ -2,10 +2,19 @@
 //!
 //! Every flag of a service has an environment variable, and a variable that nobody reads is an error: a typo in a
 //! manifest must not silently mean the default. What Kubernetes injects for a Service called `everstep…` is let pass.
+//!
+//! Called as `kubectl-everstep`, which is how kubectl finds a plugin, the same commands are called `kubectl everstep …`.
 
-use std::{ffi::OsString, path::PathBuf, str::FromStr, time::Duration};
+pub mod people;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::{
+    ffi::{OsStr, OsString},
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
+
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, parser::ValueSource};
 use jiff::SignedDuration;
 
 /// Durable workflows as Kubernetes custom resources, on plain PostgreSQL.
@@ -39,6 +48,20 @@ pub enum Command {
     Crd,
     /// Run the Workflows of manifest files on this machine, without a cluster
     Dev(Dev),
+    /// Start a run of a Workflow: a WorkflowRun object, or in PostgreSQL
+    Run(people::Run),
+    /// List runs, newest first
+    Runs(people::Runs),
+    /// Show the steps of a run
+    Tree(people::Tree),
+    /// Show what was decided in a run, oldest first
+    History(people::History),
+    /// Send a signal to a run: a Signal object, or in PostgreSQL
+    Signal(people::Signal),
+    /// End a run, and undo what it did
+    Cancel(people::Cancel),
+    /// Let a run that failed go on, or run it again
+    Retry(people::Retry),
     /// Print a completion script for a shell
     Completion {
         /// The shell
@@ -49,11 +72,24 @@ pub enum Command {
 /// How to log.
 #[derive(Debug, Args)]
 pub struct Log {
-    /// Form of log lines [default: json; text for `dev`]
-    #[arg(long, env = "EVERSTEP_LOG_FORMAT", value_name = "FORMAT", global = true)]
+    /// Form of log lines [default: json; text for `dev` and for commands of people]
+    #[arg(
+        long,
+        env = "EVERSTEP_LOG_FORMAT",
+        value_name = "FORMAT",
+        global = true,
+        help_heading = "Logging"
+    )]
     pub log_format: Option<LogFormat>,
-    /// Which log lines: a tracing filter such as `info` or `warn,everstep::worker=debug` [default: info; error for `dev`]
-    #[arg(long, env = "EVERSTEP_LOG", value_name = "FILTER", global = true)]
+    /// Which log lines: a tracing filter such as `info` or `warn,everstep::worker=debug` [default: info; error
+    /// for `dev` and for commands of people]
+    #[arg(
+        long,
+        env = "EVERSTEP_LOG",
+        value_name = "FILTER",
+        global = true,
+        help_heading = "Logging"
+    )]
     pub log: Option<String>,
 }
 
@@ -80,6 +116,9 @@ pub struct Database {
         conflicts_with = "database_url"
     )]
     pub database_url_file: Option<PathBuf>,
+    /// Whether one of them stood on the command line, and not only in the environment.
+    #[arg(skip)]
+    pub typed: bool,
 }
 
 /// What a service is configured with.
@@ -157,23 +196,60 @@ pub struct Dev {
 pub fn parse() -> Cli {
     let unknown = unknown_variables(std::env::vars_os().map(|(name, _)| name));
     if let Some(complaint) = complaint(&unknown) {
-        <Cli as clap::CommandFactory>::command()
+        Cli::command()
             .error(clap::error::ErrorKind::UnknownArgument, complaint)
             .exit();
     }
-    Cli::parse()
+    read(std::env::args_os().collect()).unwrap_or_else(|error| error.exit())
 }
 
 /// The completion script for `shell`.
 pub fn completion(shell: clap_complete::Shell) -> Vec<u8> {
     let mut script = Vec::new();
-    clap_complete::generate(
-        shell,
-        &mut <Cli as clap::CommandFactory>::command(),
-        "everstep",
-        &mut script,
-    );
+    clap_complete::generate(shell, &mut Cli::command(), "everstep", &mut script);
     script
+}
+
+fn read(words: Vec<OsString>) -> Result<Cli, clap::Error> {
+    let mut command = Cli::command();
+    if words.first().is_some_and(|program| is_plugin(program)) {
+        command = command.bin_name("kubectl everstep");
+    }
+    let matches = command.try_get_matches_from_mut(words)?;
+    let mut cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    if let Some(database) = cli.command.database_mut() {
+        let given = |(_, given): (&str, &ArgMatches)| is_typed(given);
+        database.typed = matches.subcommand().is_some_and(given);
+    }
+    Ok(cli)
+}
+
+fn is_plugin(program: &OsStr) -> bool {
+    Path::new(program).file_stem() == Some(OsStr::new("kubectl-everstep"))
+}
+
+/// Whether the database stands on the command line.
+fn is_typed(given: &ArgMatches) -> bool {
+    let typed =
+        |id| matches!(given.try_contains_id(id), Ok(true)) && given.value_source(id) == Some(ValueSource::CommandLine);
+    typed("database_url") || typed("database_url_file")
+}
+
+impl Command {
+    fn database_mut(&mut self) -> Option<&mut Database> {
+        match self {
+            Self::Controller(service) | Self::Worker(service) | Self::All(service) => Some(&mut service.database),
+            Self::Migrate(migrate) => Some(&mut migrate.database),
+            Self::Run(run) => Some(&mut run.place.database),
+            Self::Runs(runs) => Some(&mut runs.place.database),
+            Self::Tree(tree) => Some(&mut tree.place.database),
+            Self::History(history) => Some(&mut history.place.database),
+            Self::Signal(signal) => Some(&mut signal.place.database),
+            Self::Cancel(cancel) => Some(&mut cancel.place.database),
+            Self::Retry(retry) => Some(&mut retry.place.database),
+            Self::Crd | Self::Dev(_) | Self::Completion { .. } => None,
+        }
+    }
 }
 
 /// The `EVERSTEP_` variables that nobody reads, sorted.
@@ -209,7 +285,7 @@ fn known_variables() -> std::collections::BTreeSet<String> {
             .for_each(|subcommand| collect(subcommand, into));
     }
     let mut known = std::collections::BTreeSet::new();
-    collect(&<Cli as clap::CommandFactory>::command(), &mut known);
+    collect(&Cli::command(), &mut known);
     known
 }
 
@@ -282,7 +358,8 @@ mod tests {
     use super::*;
 
     fn parse(words: &[&str]) -> Result<Cli, clap::Error> {
-        Cli::try_parse_from(std::iter::once("everstep").chain(words.iter().copied()))
+        let words = std::iter::once("everstep").chain(words.iter().copied());
+        read(words.map(OsString::from).collect())
     }
 
     fn service(words: &[&str]) -> Service {
@@ -294,7 +371,7 @@ mod tests {
 
     #[test]
     fn command_is_well_formed() {
-        <Cli as clap::CommandFactory>::command().debug_assert();
+        Cli::command().debug_assert();
     }
 
     #[test]
@@ -374,6 +451,38 @@ mod tests {
             "EVERSTEP_LEESE",
         ] {
             assert!(!is_service_link(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_database_on_the_command_line_is_told_from_one_in_the_environment() {
+        let of = |words: &[&str]| match parse(words).unwrap().command {
+            Command::Run(run) => run.place.database.typed,
+            other => panic!("not run: {other:?}"),
+        };
+        assert!(of(&["run", "order", "--database-url", "postgres://h/d"]));
+        assert!(of(&["run", "order", "--database-url-file", "f"]));
+        assert!(!of(&["run", "order"]));
+    }
+
+    #[test]
+    fn called_as_a_plugin_it_says_how_it_is_called() {
+        let help = |program: &str| {
+            let words = [program, "runs", "--help"].map(OsString::from).to_vec();
+            read(words).expect_err("help is no command").to_string()
+        };
+        assert!(help("/usr/local/bin/kubectl-everstep").contains("Usage: kubectl everstep runs"));
+        assert!(help("/usr/local/bin/everstep").contains("Usage: everstep runs"));
+    }
+
+    #[test]
+    fn every_command_for_people_has_an_example() {
+        for name in ["run", "runs", "tree", "history", "signal", "cancel", "retry"] {
+            let help = parse(&[name, "--help"]).expect_err("help is no command").to_string();
+            assert!(
+                help.contains("Examples:") && help.contains(&format!("everstep {name} ")),
+                "{help}"
+            );
         }
     }
 }

@@ -12,6 +12,7 @@
 //! | [`controller`] | objects in, status out, repair always |
 //! | [`maintenance`] | sweeps: mail, timers, dead workers, orphans, retention |
 //! | [`app`] | builds all of the above for a role and owns start and shutdown |
+//! | [`show`] | what people read in a terminal: tables, trees, histories; pure |
 //! | [`dev`] | `everstep dev`: the same intents and workers on this machine, without a cluster |
 //!
 //! Who may import whom is held by `tests/layering.rs`.
@@ -26,6 +27,7 @@ pub mod expression;
 pub mod http;
 pub mod maintenance;
 pub mod metrics;
+pub mod show;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;

@@ -1,4 +1,5 @@
-//! The pages for operators, held against the binary: every flag, variable, default and metric is there.
+//! The pages for operators and people, held against the binary: every flag, variable, default and metric is there, and
+//! every command's help.
 
 use clap::CommandFactory;
 use everstep::{
@@ -7,11 +8,24 @@ use everstep::{
 };
 
 const OPERATIONS: &str = include_str!("../docs/operations.md");
+const PEOPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cli.md");
+/// Set it to write the reference of `docs/cli.md` instead of comparing it: `UPDATE_DOCS=1 cargo test --test documentation`.
+const UPDATE: &str = "UPDATE_DOCS";
+/// Everything below it is written by the binary.
+const REFERENCE: &str = "## Reference\n";
 
-/// Arguments of all commands, each once, but for help and version.
+/// The commands for people: they have a page of their own.
+fn is_for_people(command: &clap::Command) -> bool {
+    command
+        .get_after_help()
+        .is_some_and(|text| text.to_string().starts_with("Examples:"))
+}
+
+/// Arguments of all commands but those for people, each once, but for help and version.
 fn arguments() -> Vec<clap::Arg> {
     let command = Cli::command();
-    let commands = std::iter::once(&command).chain(command.get_subcommands());
+    let roles = command.get_subcommands().filter(|command| !is_for_people(command));
+    let commands = std::iter::once(&command).chain(roles);
     let mut arguments: Vec<clap::Arg> = commands.flat_map(clap::Command::get_arguments).cloned().collect();
     arguments.retain(|argument| argument.get_long().is_some());
     arguments.sort_by_key(|argument| argument.get_id().to_string());
@@ -57,13 +71,43 @@ fn no_flag_stands_there_that_does_not_exist() {
 
 #[test]
 fn every_command_stands_there() {
-    for command in Cli::command().get_subcommands() {
+    for command in Cli::command()
+        .get_subcommands()
+        .filter(|command| !is_for_people(command))
+    {
         let name = command.get_name();
         let begins = [format!("| `everstep {name}` |"), format!("| `everstep {name} ")];
         let found = OPERATIONS
             .lines()
             .any(|line| begins.iter().any(|begin| line.starts_with(begin)));
         assert!(found, "everstep {name}");
+    }
+}
+
+#[test]
+fn the_reference_for_people_is_what_help_says() {
+    let mut command = Cli::command();
+    command.build();
+    let mut reference = String::new();
+    for command in command.get_subcommands_mut().filter(|command| is_for_people(command)) {
+        let help = command.render_long_help().to_string();
+        let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
+        reference += &format!(
+            "\n### everstep {}\n```text\n{}\n```\n",
+            command.get_name(),
+            lines.join("\n").trim_end()
+        );
+    }
+    assert!(reference.matches("### everstep ").count() >= 3, "{reference}");
+    let page = std::fs::read_to_string(PEOPLE).expect("docs/cli.md can be read");
+    let (text, committed) = page.split_once(REFERENCE).expect("docs/cli.md has a reference");
+    if std::env::var_os(UPDATE).is_some() {
+        std::fs::write(PEOPLE, format!("{text}{REFERENCE}{reference}")).expect("docs/cli.md can be written");
+    } else {
+        assert!(
+            committed == reference,
+            "docs/cli.md is stale: {UPDATE}=1 cargo test --test documentation"
+        );
     }
 }
 

@@ -18,9 +18,9 @@ use crate::{
     dev::{
         manifests::{self, Manifests, identity},
         postgres::{self, Postgres},
-        progress,
     },
     engine::{Event, RunResult},
+    show::event,
     store::{self, Bell, DeletionPolicy, Listener, Start, Store, Submission},
     worker::{WorkerOptions, connection, connection::Source, egress::EgressPolicy},
 };
@@ -248,7 +248,7 @@ impl Watched {
         for decision in &decisions {
             self.seq = decision.seq;
             for event in &decision.events {
-                lines.extend(progress::line(&self.name, decision.at, event).map(|line| line + "\n"));
+                lines.extend(event::line(&self.name, decision.at, event).map(|line| line + "\n"));
                 match event {
                     Event::RunEnding { result, .. } => self.ending = Some(*result),
                     Event::RunFinished { .. } => over = true,

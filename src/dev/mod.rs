@@ -3,5 +3,4 @@
 pub mod child;
 pub mod manifests;
 pub mod postgres;
-pub mod progress;
 pub mod scratch;

@@ -9,6 +9,7 @@
 //! | `start`, `command`, `facts`, `project` | the controller: runs from objects, and back |
 //! | `post`, `signals` | Signal objects become mail, and what became of it |
 //! | `history` | journals, for people |
+//! | `surface` | the views and functions of the SQL surface, as a person's role may use them |
 //! | `orphans`, `findings` | objects that are gone; what workers found out about Connections |
 //! | `lease`, `claim`, `load`, `append` | a worker: its lease, its runs, and the one write path of a run |
 //! | `inbox`, `timers`, `recovery`, `retention`, `unused` | sweeps |
@@ -42,6 +43,7 @@ mod retention;
 mod row;
 mod signals;
 mod start;
+mod surface;
 mod timers;
 mod unused;
 mod warning;
@@ -66,6 +68,7 @@ pub use recovery::{Dead, Deaths, TakeOver};
 pub use retention::Retired;
 pub use signals::{ChangedSignal, SignalFacts, SignalOutcome};
 pub use start::{DeletionPolicy, Retention, Start, Submission, Submitted};
+pub use surface::{HistoryRow, RunFilter, RunRow, Surface, SurfaceError};
 pub use unused::Forgotten;
 
 /// The engine's PostgreSQL. Cheap to clone; clones share connections, clock and doorbell.

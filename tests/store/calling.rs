@@ -660,6 +660,37 @@ async fn views_show_runs_history_and_steps_of_granted_namespaces() {
     assert_eq!(all(&mut shop.app, &steps).await, expected);
 }
 
+/// What waits has begun; what timed out is over; what failed and is retried by hand is open again.
+#[tokio::test]
+async fn steps_that_wait_time_out_or_are_retried_are_shown_as_they_are() {
+    let mut shop = shop().await;
+    let id = start(&mut shop.app, "'shop/order'").await;
+    let mut first = step(id, 1);
+    first.events = r#"[{"TimerArmed":{"step":"nap","fire_at":"2026-01-01T00:00:00Z"}},
+        {"SignalAwaited":{"step":"late","signal":"go"}},{"StepTimedOut":{"step":"late"}},
+        {"StepStarted":{"step":"again","attempt":1,"at":"2026-01-01T00:00:00Z"}},
+        {"StepFailed":{"step":"again","error":{"kind":"Sql","code":"23505","message":"twice"}}}]"#
+        .to_owned();
+    shop.rig.store.append(&[first]).await.unwrap();
+    let steps = format!(
+        "SELECT concat_ws(' ', step, status, ended_at IS NOT NULL) FROM everstep.step_list WHERE run_id = '{id}' ORDER BY step"
+    );
+    let seen = async |app: &mut PgConnection| -> Vec<String> {
+        let query = sqlx::query_scalar(AssertSqlSafe(steps.clone()));
+        query.fetch_all(app).await.unwrap()
+    };
+    assert_eq!(
+        seen(&mut shop.app).await,
+        ["again Failed t", "late TimedOut t", "nap Open f"]
+    );
+    let mut second = step(id, 2);
+    second.events = r#"[{"RunRetried":{"steps":["again"]}},
+        {"StepStarted":{"step":"again","attempt":2,"at":"2026-01-01T00:00:01Z"}}]"#
+        .to_owned();
+    shop.rig.store.append(&[second]).await.unwrap();
+    assert_eq!(seen(&mut shop.app).await[0], "again Open f");
+}
+
 /// Every example of the page for users works as it stands there, in the role that the page names.
 #[tokio::test]
 async fn the_examples_of_the_documentation_work() {
@@ -695,4 +726,51 @@ async fn the_examples_of_the_documentation_work() {
     for code in ["22004", "22023", "54000", "42501", "P0002", "55000", "42704"] {
         assert!(page.contains(&format!("| `{code}` |")), "{code}");
     }
+}
+
+#[tokio::test]
+async fn a_run_that_stands_still_after_a_failure_is_retried_once_each_time_it_does() {
+    let mut shop = shop().await;
+    let id = start(&mut shop.app, "'shop/order'").await;
+    let retry = format!("SELECT everstep.retry('{id}', 'charge')");
+    let (code, message) = refused(&mut shop.app, &retry).await;
+    assert_eq!(code, "55000");
+    assert!(message.contains("does not stand still"), "{message}");
+
+    let stalls = |seq: i32| {
+        let summary = format!(r#"{{"stalled": "PausedOnFailure", "seq": {seq}}}"#);
+        format!("UPDATE everstep.runs SET phase = 'Paused', summary = '{summary}', summary_seq = {seq}")
+    };
+    shop.rig.run(&stalls(7)).await;
+    run(&mut shop.app, &retry).await;
+    run(&mut shop.app, &retry).await;
+    assert_eq!(shop.rig.count("inbox WHERE kind = 'Retry'").await, 1);
+    assert_eq!(shop.rig.count("audit WHERE operation = 'retry'").await, 1);
+    shop.rig.run(&stalls(9)).await;
+    run(&mut shop.app, &format!("SELECT everstep.retry('{id}')")).await;
+    let (_, loaded) = shop.rig.owned().await;
+    let mail: Vec<Mail> = loaded.mail.into_iter().map(|row| row.mail).collect();
+    let from = Some("charge".to_owned());
+    assert_eq!(mail, [Mail::Retry { from }, Mail::Retry { from: None }]);
+}
+
+#[tokio::test]
+async fn a_retry_that_cannot_be_is_refused() {
+    let mut shop = shop().await;
+    let id = start(&mut shop.app, "'shop/order'").await;
+    let unknown = format!("SELECT everstep.retry('{UNKNOWN}')");
+    let empty = format!("SELECT everstep.retry('{id}', '')");
+    for (query, code) in [
+        ("SELECT everstep.retry(NULL)", "22004"),
+        (&*empty, "22023"),
+        (&*unknown, "P0002"),
+    ] {
+        assert_eq!(refused(&mut shop.app, query).await.0, code, "{query}");
+    }
+    shop.rig
+        .run("UPDATE everstep.runs SET phase = 'Failed', finished_at = everstep.now()")
+        .await;
+    let (code, message) = refused(&mut shop.app, &format!("SELECT everstep.retry('{id}')")).await;
+    assert_eq!(code, "55000");
+    assert!(message.contains("is over (Failed)"), "{message}");
 }

@@ -1,17 +1,53 @@
 //! Events in the words of a terminal: one line each. Pure.
 
 use jiff::Timestamp;
+use serde_json::{Value, json};
 
-use crate::engine::{Deed, Event, RunResult, StepError};
+use super::table::printable;
+use crate::{
+    engine::{Deed, Event, RunResult, StepError},
+    store::HistoryRow,
+};
 
 /// The line for `event` of the Workflow `name`, decided at `at`; none for what people need not see.
 pub fn line(name: &str, at: Timestamp, event: &Event) -> Option<String> {
     let (step, text) = words(event)?;
     let time = at.strftime("%H:%M:%S%.3f");
     Some(match step {
-        Some(step) => format!("{time}  {name}  {step}: {text}"),
-        None => format!("{time}  {name}  {text}"),
+        Some(step) => format!("{time}  {name}  {step}: {}", printable(&text)),
+        None => format!("{time}  {name}  {}", printable(&text)),
     })
+}
+
+/// The event of a row; none for one that this release does not know.
+pub(super) fn parse(row: &HistoryRow) -> Option<Event> {
+    let event = match &row.detail {
+        Some(detail) => json!({ &*row.event: detail }),
+        None => Value::String(row.event.clone()),
+    };
+    serde_json::from_value(event).ok()
+}
+
+/// The step of a row, if it is about one, and what happened; of what this release does not know its name.
+pub(super) fn told(row: &HistoryRow) -> (String, String) {
+    let event = parse(row);
+    match event.as_ref().and_then(words) {
+        Some((step, text)) => (step.unwrap_or_default().to_owned(), text),
+        None => {
+            let step = row.detail.as_ref().and_then(|detail| detail["step"].as_str());
+            let text = match row.event.as_str() {
+                "RunFinished" => "finished",
+                "HoldEnded" => "goes on after the takeover",
+                name => name,
+            };
+            (step.unwrap_or_default().to_owned(), text.to_owned())
+        }
+    }
+}
+
+/// The line for a row of a run that is called `name`; none for what people need not see.
+pub fn row_line(name: &str, row: &HistoryRow) -> Option<String> {
+    line(name, row.at, &parse(row)?)
 }
 
 /// The step, if the event is about one, and what happened.
@@ -109,7 +145,7 @@ fn words(event: &Event) -> Option<(Option<&str>, String)> {
     Some(words)
 }
 
-fn reason(error: &StepError) -> String {
+pub(super) fn reason(error: &StepError) -> String {
     format!("{} {error}", error.kind.as_str())
 }
 

@@ -1,0 +1,148 @@
+//! `everstep retry`.
+
+use super::{
+    super::Failure,
+    find::find,
+    follow,
+    follow::{Steps, is_over},
+    print,
+    reach::{self, Cluster},
+    start,
+    target::Target,
+    way::{way, without},
+};
+use crate::{
+    api::v1alpha1::{Phase, RetryOf, RunStatus, WorkflowRun, WorkflowRunSpec},
+    cli::people::{self, Via},
+    store::Surface,
+};
+
+/// Lets a run that stands still go on, or runs one that has ended again.
+pub(in crate::app) async fn retry(options: people::Retry) -> Result<(), Failure> {
+    let target = Target::parse(&options.run).map_err(Failure::Configuration)?;
+    match way(&options.choice, &options.place.database, Some(&target))? {
+        Via::Sql => by_function(&options, &target).await,
+        Via::Object => by_object(&options, &target).await,
+    }
+}
+
+async fn by_function(options: &people::Retry, target: &Target) -> Result<(), Failure> {
+    let namespace = reach::namespace(&options.place.cluster).await?;
+    let mut surface = reach::surface(&options.place.database).await?;
+    let run = find(&mut surface, &namespace, target).await?;
+    go_on(options, &mut surface, run.id).await
+}
+
+/// Of a run that stands still: what failed begins afresh.
+async fn go_on(options: &people::Retry, surface: &mut Surface, run: uuid::Uuid) -> Result<(), Failure> {
+    without(
+        "--name",
+        options.name.is_some(),
+        "the run goes on, and no object is made",
+    )?;
+    surface.retry(run, options.from.as_deref()).await?;
+    print(&format!("run {run} told to retry\n"))?;
+    if !options.wait.waits() {
+        return Ok(());
+    }
+    let ending = follow::in_database(surface, run, &options.run, Steps::of(&options.wait, false));
+    let row = follow::patiently(options.wait.timeout, ending).await?;
+    let why = row.error.as_ref().map(crate::show::problem).unwrap_or_default();
+    follow::verdict(&format!("run {run}"), &row.phase, &why, "Succeeded")?;
+    print(&format!("run {run} Succeeded\n"))
+}
+
+async fn by_object(options: &people::Retry, target: &Target) -> Result<(), Failure> {
+    let cluster = Cluster::reach(&options.place.cluster).await?;
+    let name = match target {
+        Target::Object(name) | Target::Name(name) => name,
+        Target::Workflow(name) => {
+            return Err(Failure::Configuration(format!(
+                "the run of a Workflow has no object of its own. One that stands still is retried in PostgreSQL: \
+                 everstep retry ewf/{name} --via sql"
+            )));
+        }
+        // `way` sends ids elsewhere.
+        Target::Id(id) => {
+            return Err(Failure::Configuration(format!(
+                "run {id} is known to PostgreSQL only: --via sql"
+            )));
+        }
+    };
+    let Some(object) = cluster.get::<WorkflowRun>(name).await? else {
+        return Err(cluster.no_run(name));
+    };
+    let run = object.status.as_ref().and_then(|status| status.run.as_ref());
+    match run {
+        None => Err(nothing(name, "has not been started")),
+        Some(run) if run.phase == Phase::Succeeded && options.from.is_none() => {
+            Err(nothing(name, "has succeeded; --from STEP does it again from there"))
+        }
+        Some(run) if is_over(run.phase) => {
+            let spec = again(name, options.from.clone(), &object.spec);
+            let database = &options.place.database;
+            start::make(
+                &cluster,
+                options.name.as_deref(),
+                name,
+                spec,
+                &options.wait,
+                None,
+                database,
+            )
+            .await
+        }
+        Some(run) if run.phase == Phase::Paused => still(options, run).await,
+        Some(run) => Err(nothing(name, &format!("is {:?}", run.phase))),
+    }
+}
+
+/// One that stands still goes on under its own id: that is a function of PostgreSQL.
+async fn still(options: &people::Retry, run: &RunStatus) -> Result<(), Failure> {
+    let id = uuid::Uuid::try_parse(&run.id).map_err(|error| Failure::Broken(format!("run {}: {error}", run.id)))?;
+    if !reach::has_database(&options.place.database) {
+        return Err(Failure::Configuration(format!(
+            "the run stands still, and goes on by a function in PostgreSQL: give --database-url, as in \
+             everstep retry {id} --database-url URL. One that was paused by its desiredState goes on by `Running`"
+        )));
+    }
+    let mut surface = reach::surface(&options.place.database).await?;
+    go_on(options, &mut surface, id).await
+}
+
+fn nothing(name: &str, why: &str) -> Failure {
+    Failure::Broken(format!(
+        "workflowrun.everstep.dev/{name} {why}: there is nothing to retry"
+    ))
+}
+
+/// The same work with the same input; an idempotency key would find the run that failed.
+fn again(name: &str, from: Option<String>, spec: &WorkflowRunSpec) -> WorkflowRunSpec {
+    WorkflowRunSpec {
+        idempotency_key: None,
+        desired_state: None,
+        retry_of: Some(RetryOf {
+            name: name.to_owned(),
+            from_step: from,
+        }),
+        ..spec.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_same_is_done_again_but_not_under_the_same_key() {
+        let spec = json!({"workflowRef": {"name": "order"}, "input": {"a": 1}, "idempotencyKey": "k",
+            "desiredState": "Cancelled", "ttlAfterFinished": "1h"});
+        let spec: WorkflowRunSpec = serde_json::from_value(spec).unwrap();
+        let expected = json!({"workflowRef": {"name": "order"}, "input": {"a": 1}, "ttlAfterFinished": "1h",
+            "retryOf": {"name": "r", "fromStep": "charge"}});
+        let made = again("r", Some("charge".to_owned()), &spec);
+        assert_eq!(serde_json::to_value(made).unwrap(), expected);
+    }
+}

@@ -1,0 +1,426 @@
+//! `run`, `signal`, `cancel` and `retry` by objects, at a real API server. What a controller would answer is written into
+//! the objects' status here: these tests are about the commands.
+
+use std::{
+    os::unix::fs::symlink,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    person::{Said, call},
+    support::{
+        controlplane,
+        system::{DEADLINE, System},
+    },
+};
+
+trait Called {
+    /// A call of the binary in the system's namespace.
+    async fn says(&self, words: &[&str]) -> Said;
+    async fn status(&self, kind: &str, name: &str, status: Value);
+    /// Waits until there is an object of this kind, and answers its name.
+    async fn one(&self, kind: &str) -> String;
+}
+
+impl Called for System {
+    async fn says(&self, words: &[&str]) -> Said {
+        let words = [words, &["-n", &self.namespace]].concat();
+        call(&words, &[("KUBECONFIG", self.kubeconfig.to_str().unwrap())]).await
+    }
+
+    async fn status(&self, kind: &str, name: &str, status: Value) {
+        let patch = json!({ "status": status }).to_string();
+        self.kubectl(&[
+            "patch",
+            kind,
+            name,
+            "--subresource=status",
+            "--type=merge",
+            "-p",
+            &patch,
+        ])
+        .await;
+    }
+
+    async fn one(&self, kind: &str) -> String {
+        let until = Instant::now() + DEADLINE;
+        loop {
+            let names = self.kubectl(&["get", kind, "-o", "name"]).await;
+            if let Some(name) = names.lines().next() {
+                return name.split_once('/').unwrap().1.to_owned();
+            }
+            assert!(Instant::now() < until, "no {kind}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+fn condition(kind: &str, status: &str, reason: &str) -> Value {
+    json!({"type": kind, "status": status, "reason": reason, "message": "because",
+        "lastTransitionTime": "2026-11-21T12:00:00Z"})
+}
+
+fn ran(phase: &str) -> Value {
+    let run = json!({"id": "0192f3c4-7d1e-7aaa-8000-000000000000", "phase": phase, "step": "charge", "progress": "1/2",
+        "error": {"step": "charge", "code": "DECLINED", "message": "no money"}, "output": {"charge": "ch_1"}});
+    let ended = ["Succeeded", "Failed", "Cancelled"].contains(&phase);
+    let finished = condition("Finished", if ended { "True" } else { "False" }, phase);
+    json!({"observedGeneration": 1, "run": run, "conditions": [finished]})
+}
+
+#[tokio::test]
+async fn a_run_is_an_object_with_what_was_typed() {
+    let system = System::new("cli-run").await;
+    let words = [
+        "run",
+        "order",
+        "-i",
+        "orderId=1042",
+        "-i",
+        "amount:=2",
+        "--key",
+        "k",
+        "--name",
+        "r",
+    ];
+    let said = system.says(&words).await.ok();
+    assert_eq!(said, "workflowrun.everstep.dev/r created\n");
+    let object = system.get("workflowruns", "r").await;
+    let expected =
+        json!({"workflowRef": {"name": "order"}, "input": {"orderId": "1042", "amount": 2}, "idempotencyKey": "k"});
+    assert_eq!(object["spec"], expected);
+    assert_eq!(object["metadata"]["managedFields"][0]["manager"], "everstep-command");
+
+    let again = system.says(&words).await;
+    again.refused(1, &["already exists"]);
+    let name = system.says(&["run", "order", "-o", "name"]).await.ok();
+    assert!(name.starts_with("workflowrun.everstep.dev/order-"), "{name}");
+    // What was printed can be given to the next command.
+    system.says(&["cancel", name.trim()]).await.ok();
+    let made = system.says(&["run", "order", "-o", "json"]).await.json();
+    assert_eq!(made["kind"], "WorkflowRun");
+    let generated = made["metadata"]["name"].as_str().unwrap();
+    assert_eq!(system.get("workflowruns", generated).await["spec"], made["spec"]);
+}
+
+#[tokio::test]
+async fn waiting_for_an_object_ends_with_its_run() {
+    let system = System::new("cli-wait").await;
+    let cases = [
+        ("good", "Succeeded", 0, "good Succeeded, output {\"charge\":\"ch_1\"}"),
+        ("bad", "Failed", 1, "bad Failed: charge: DECLINED: no money"),
+    ];
+    for (name, phase, code, expected) in cases {
+        let words = ["run", "order", "--name", name, "--follow"];
+        let end = async {
+            while system.get("workflowruns", name).await.is_null() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            system.status("workflowrun", name, ran("Running")).await;
+            system.status("workflowrun", name, ran(phase)).await;
+        };
+        let (said, ()) = tokio::join!(system.says(&words), end);
+        assert_eq!(said.code, Some(code), "{said:?}");
+        assert!(
+            (said.output + &said.errors).contains(expected),
+            "{expected}: {}",
+            said.errors
+        );
+    }
+    // Neither has ever begun, and the objects say why.
+    let end = async {
+        while system.get("workflowruns", "wrong").await.is_null() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let refused = json!({"observedGeneration": 1, "conditions": [condition("Accepted", "False", "InvalidSpec")]});
+        system.status("workflowrun", "wrong", refused).await;
+    };
+    let (said, ()) = tokio::join!(system.says(&["run", "order", "--name", "wrong", "--wait"]), end);
+    assert!(
+        said.code == Some(1) && said.errors.contains("wrong InvalidSpec: because"),
+        "{said:?}"
+    );
+    let late = system
+        .says(&["run", "order", "--name", "late", "--wait", "--timeout", "300ms"])
+        .await;
+    assert!(late.code == Some(1) && late.errors.contains("it goes on"), "{late:?}");
+}
+
+#[tokio::test]
+async fn a_signal_is_an_object_for_whom_was_meant() {
+    let system = System::new("cli-signal").await;
+    let words = [
+        "signal",
+        "ewf/order",
+        "Approve It",
+        "-p",
+        "approved:=true",
+        "--by",
+        "alice",
+        "--dedup-key",
+        "t-1",
+        "--expires-after",
+        "1h",
+        "--key",
+        "o-1",
+        "-o",
+        "name",
+    ];
+    let name = system.says(&words).await.ok();
+    assert!(name.starts_with("signal.everstep.dev/order-approve-it-"), "{name}");
+    let object = system.get("signals", name.trim().split_once('/').unwrap().1).await;
+    let expected = json!({"target": {"workflow": "order", "key": "o-1"}, "signal": "Approve It",
+        "payload": {"approved": true}, "by": "alice", "dedupKey": "t-1", "expiresAfter": "1h"});
+    assert_eq!(object["spec"], expected);
+
+    // A bare name is that of what there is.
+    let target = async |words: &[&str]| {
+        let made = system.says(&[words, &["-o", "json"]].concat()).await;
+        (made.errors.clone(), made.json()["spec"]["target"].clone())
+    };
+    let (said, nobody) = target(&["signal", "ghost", "go"]).await;
+    assert_eq!(nobody, json!({"workflow": "ghost"}));
+    assert!(said.contains("no Workflow ghost") && said.contains("yet"), "{said}");
+    system.says(&["run", "order", "--name", "solo"]).await.ok();
+    assert_eq!(
+        target(&["signal", "solo", "go"]).await,
+        (String::new(), json!({"run": "solo"}))
+    );
+    let hello = "apiVersion: everstep.dev/v1alpha1\nkind: Workflow\nmetadata: {name: solo}\nspec: {steps: [{name: a, set: {}}]}";
+    system.apply(hello).await;
+    system
+        .says(&["signal", "solo", "go"])
+        .await
+        .refused(2, &["ewf/solo or erun/solo"]);
+    assert_eq!(target(&["signal", "erun/solo", "go"]).await.1, json!({"run": "solo"}));
+    system
+        .says(&["signal", "erun/solo", "go", "--key", "k"])
+        .await
+        .refused(2, &["--key"]);
+    system
+        .says(&["signal", "ewf/solo", "go", "--expires-after", "soon"])
+        .await
+        .refused(2, &["expiresAfter"]);
+}
+
+#[tokio::test]
+async fn waiting_for_a_signal_ends_when_a_step_has_it_or_none_will() {
+    let system = System::new("cli-consumed").await;
+    let consumed = json!({"step": "approval", "conditions": [condition("Consumed", "True", "Consumed")]});
+    let end = async {
+        let name = system.one("signals").await;
+        let buffered = json!({"conditions": [condition("Consumed", "Unknown", "Buffered")]});
+        system.status("signal", &name, buffered).await;
+        system.status("signal", &name, consumed).await;
+    };
+    let words = ["signal", "ewf/order", "go", "--wait"];
+    let (said, ()) = tokio::join!(system.says(&words), end);
+    assert!(said.ok().ends_with("consumed by step approval\n"));
+    system.kubectl(&["delete", "signals", "--all"]).await;
+
+    let end = async {
+        let name = system.one("signals").await;
+        let lost = [
+            condition("Consumed", "False", "Rejected"),
+            condition("Ready", "False", "Rejected"),
+        ];
+        system.status("signal", &name, json!({ "conditions": lost })).await;
+    };
+    let (said, ()) = tokio::join!(system.says(&words), end);
+    assert!(
+        said.code == Some(1) && said.errors.contains("Rejected: because"),
+        "{said:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_cancel_sets_what_the_object_is_to_be() {
+    let system = System::new("cli-cancel").await;
+    for (name, flags, desired) in [("a", &[][..], "Cancelled"), ("b", &["--terminate"], "Terminated")] {
+        system.says(&["run", "order", "--name", name]).await.ok();
+        let target = format!("erun/{name}");
+        system.says(&[&["cancel", &target][..], flags].concat()).await.ok();
+        assert_eq!(system.get("workflowruns", name).await["spec"]["desiredState"], desired);
+    }
+    // Final, says the API server.
+    system.says(&["cancel", "b"]).await.refused(2, &["are final"]);
+
+    system.says(&["run", "order", "--name", "over"]).await.ok();
+    system.status("workflowrun", "over", ran("Succeeded")).await;
+    system
+        .says(&["cancel", "over"])
+        .await
+        .refused(1, &["is over (Succeeded)", "nothing left to cancel"]);
+    system
+        .says(&["cancel", "ghost"])
+        .await
+        .refused(1, &["no WorkflowRun ghost in namespace"]);
+    system
+        .says(&["cancel", "ewf/order"])
+        .await
+        .refused(2, &["no object of its own", "--via sql", "delete the Workflow"]);
+    system
+        .says(&["cancel", "over", "--reason", "x"])
+        .await
+        .refused(2, &["--reason"]);
+
+    let end = async {
+        while system.get("workflowruns", "a").await["spec"]["desiredState"].is_null() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let mut status = ran("Cancelled");
+        status["observedGeneration"] = json!(2);
+        system.status("workflowrun", "a", status).await;
+    };
+    let (said, ()) = tokio::join!(system.says(&["cancel", "a", "--wait"]), end);
+    // It was told before, and says so again; or it is over already.
+    assert!(
+        said.output.ends_with("a Cancelled\n") || said.errors.contains("is over"),
+        "{said:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_retry_of_a_run_that_has_ended_is_another_object() {
+    let system = System::new("cli-retry").await;
+    system
+        .says(&["run", "order", "--name", "r", "-i", "a=1", "--key", "k"])
+        .await
+        .ok();
+    system.says(&["retry", "r"]).await.refused(1, &["has not been started"]);
+    system.status("workflowrun", "r", ran("Running")).await;
+    system
+        .says(&["retry", "r"])
+        .await
+        .refused(1, &["is Running", "nothing to retry"]);
+    system.status("workflowrun", "r", ran("Paused")).await;
+    system
+        .says(&["retry", "r"])
+        .await
+        .refused(2, &["stands still", "--database-url"]);
+    system.status("workflowrun", "r", ran("Failed")).await;
+    let said = system
+        .says(&["retry", "r", "--from", "charge", "--name", "r2"])
+        .await
+        .ok();
+    assert_eq!(said, "workflowrun.everstep.dev/r2 created\n");
+    let expected =
+        json!({"workflowRef": {"name": "order"}, "input": {"a": "1"}, "retryOf": {"name": "r", "fromStep": "charge"}});
+    assert_eq!(system.get("workflowruns", "r2").await["spec"], expected);
+    system.status("workflowrun", "r", ran("Succeeded")).await;
+    system
+        .says(&["retry", "r"])
+        .await
+        .refused(1, &["has succeeded", "--from"]);
+    system
+        .says(&["retry", "ghost"])
+        .await
+        .refused(1, &["no WorkflowRun ghost"]);
+    system
+        .says(&["retry", "ewf/order"])
+        .await
+        .refused(2, &["everstep retry ewf/order --via sql"]);
+}
+
+#[tokio::test]
+async fn an_api_server_that_refuses_or_is_away_is_named() {
+    let system = System::new("cli-refused").await;
+    let file = std::fs::read_to_string(&system.kubeconfig).unwrap();
+    let config: Value = serde_saphyr::from_str(&file).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let with = |name: &str, config: &Value| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, config.to_string()).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+
+    system.kubectl(&["create", "serviceaccount", "nobody"]).await;
+    let token = system.kubectl(&["create", "token", "nobody"]).await;
+    let mut nobody = config.clone();
+    nobody["users"][0]["user"] = json!({"token": token.trim()});
+    let nobody = with("nobody", &nobody);
+    let flags = ["-n", &*system.namespace, "--kubeconfig", &nobody];
+    for words in [
+        &["run", "order"][..],
+        &["signal", "ewf/order", "go"],
+        &["cancel", "r"],
+        &["retry", "r"],
+    ] {
+        let said = call(&[words, &flags].concat(), &[]).await;
+        said.refused(1, &["forbidden", "administers the cluster"]);
+    }
+    let mut stranger = config.clone();
+    stranger["users"][0]["user"] = json!({"token": "wrong"});
+    let stranger = with("stranger", &stranger);
+    call(&["run", "order", "--kubeconfig", &stranger], &[])
+        .await
+        .refused(1, &["does not know you"]);
+
+    let mut away = config.clone();
+    away["clusters"][0]["cluster"]["server"] = json!("https://127.0.0.1:9");
+    let away = with("away", &away);
+    call(&["run", "order", "--kubeconfig", &away], &[])
+        .await
+        .refused(1, &["the API server gave no answer"]);
+    call(&["run", "order", "--kubeconfig", "/nonexistent"], &[])
+        .await
+        .refused(2, &["no way to the API server"]);
+    system
+        .says(&["run", "order", "--context", "elsewhere"])
+        .await
+        .refused(2, &["no way to the API server", "elsewhere"]);
+    system
+        .says(&["run", "Order!"])
+        .await
+        .refused(2, &["the API server refused it"]);
+    // The namespace is the context's when none is given.
+    let mut here = config.clone();
+    here["contexts"][0]["context"]["namespace"] = json!(system.namespace);
+    let here = with("here", &here);
+    call(&["run", "order", "--name", "here", "--kubeconfig", &here], &[])
+        .await
+        .ok();
+    assert_eq!(system.get("workflowruns", "here").await["metadata"]["name"], "here");
+    let no_namespace = call(
+        &["run", "order", "-n", "nowhere"],
+        &[("KUBECONFIG", system.kubeconfig.to_str().unwrap())],
+    )
+    .await;
+    no_namespace.refused(1, &["there is no namespace nowhere"]);
+}
+
+#[tokio::test]
+async fn kubectl_finds_it_as_a_plugin() {
+    let system = System::new("cli-plugin").await;
+    let directory = tempfile::tempdir().unwrap();
+    symlink(
+        env!("CARGO_BIN_EXE_everstep"),
+        directory.path().join("kubectl-everstep"),
+    )
+    .unwrap();
+    let kubectl = async |words: &[&str]| {
+        tokio::process::Command::new(controlplane::shared().await.programs().join("kubectl"))
+            .args(words)
+            .env("PATH", directory.path())
+            .env("KUBECONFIG", &system.kubeconfig)
+            .stdin(Stdio::null())
+            .output()
+            .await
+            .unwrap()
+    };
+    let help = kubectl(&["everstep", "run", "--help"]).await;
+    assert!(
+        String::from_utf8(help.stdout)
+            .unwrap()
+            .contains("Usage: kubectl everstep run")
+    );
+    let made = kubectl(&["everstep", "run", "order", "--name", "plugged", "-n", &system.namespace]).await;
+    assert!(made.status.success(), "{made:?}");
+    assert_eq!(
+        system.get("workflowruns", "plugged").await["spec"]["workflowRef"]["name"],
+        "order"
+    );
+}
