@@ -1,6 +1,6 @@
 //! Runs whose object is gone.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -160,14 +160,23 @@ async fn many_deletions_one_by_one_are_cancelled_by_the_allowance_of_each_period
     let (deletions, deleted) = mpsc::channel(RUNS);
     orphans.deleted = deleted;
     orphans.period = Duration::from_secs(2);
+    // The watches show an object until they tell its deletion.
+    let gone = Arc::new(AtomicUsize::new(0));
+    let watched = gone.clone();
+    orphans.sight = Box::new(move |uid| {
+        let number = uid.strip_prefix("uid-").map(|number| number.parse::<usize>().unwrap());
+        Some(number.is_some_and(|number| number >= watched.load(Relaxed)))
+    });
     orphans.counters = Arc::default();
     let counters = orphans.counters.clone();
     let shutdown = CancellationToken::new();
     let passes = tokio::spawn(orphans::run(orphans, shutdown.clone()));
+    believed(&deletions).await;
     for portion in 0..RUNS / 10 {
+        let before = counters.passes.load(Relaxed);
+        gone.store(10 * (portion + 1), Relaxed);
         (0..10).for_each(|n| deletions.try_send(format!("uid-{}", 10 * portion + n)).unwrap());
-        let passes = portion as u64 + 1;
-        eventually("a pass", || async { counters.passes.load(Relaxed) >= passes }).await;
+        eventually("a pass", || async { counters.passes.load(Relaxed) > before }).await;
     }
     eventually("cancelled", || async { fixture.count(CANCELS).await == RUNS as i64 }).await;
     assert!(!counters.brake.load(Relaxed));
@@ -194,9 +203,7 @@ async fn deletions_that_wait_for_their_period_survive_the_controller() {
     first.period = Duration::from_secs(3600);
     let shutdown = CancellationToken::new();
     let passes = tokio::spawn(orphans::run(first, shutdown.clone()));
-    // Taken when it has met the API server: before that, no deletion is believed.
-    deletions.try_send("nobody".to_owned()).unwrap();
-    eventually("met", || async { deletions.capacity() == 50 }).await;
+    believed(&deletions).await;
     (0..50).for_each(|n| deletions.try_send(format!("uid-{n}")).unwrap());
     eventually("a share", || async { fixture.count(CANCELS).await == 20 }).await;
     shutdown.cancel();
@@ -267,6 +274,12 @@ fn passes(fixture: &Fixture) -> (CancellationToken, tokio::task::JoinHandle<()>)
     let shutdown = CancellationToken::new();
     let orphans = orphans_of(fixture);
     (shutdown.clone(), tokio::spawn(orphans::run(orphans, shutdown)))
+}
+
+/// Waits until deletions are believed: before it has met the API server, none is.
+async fn believed(deletions: &mpsc::Sender<String>) {
+    deletions.try_send("nobody".to_owned()).unwrap();
+    eventually("met", || async { deletions.capacity() == deletions.max_capacity() }).await;
 }
 
 fn orphans_of(fixture: &Fixture) -> Orphans {
