@@ -10,6 +10,7 @@ use everstep::{
 };
 use serde_json::{Value, json};
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use super::history;
 use super::seed::{Random, setting};
@@ -26,6 +27,9 @@ const PAUSE: u64 = 400;
 const UNTIL_KILL: u64 = 25;
 
 const UNTAKEN: &str = "SELECT count(*) FROM everstep.inbox WHERE taken_seq IS NULL AND outcome IS NULL";
+
+/// A row of the inbox: its id, its run, which signal of the run it is, and what became of it.
+type Letter = (i64, Uuid, i32, Option<i32>, Option<String>);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_is_consumed_once_whoever_is_killed_between_its_posting_and_its_consumption() {
@@ -65,7 +69,7 @@ async fn a_signal_is_consumed_once_whoever_is_killed_between_its_posting_and_its
     fleet.all_run();
 
     let recorded = history::runs(&world.system.direct_url).await;
-    let rows: Vec<(i64, uuid::Uuid, i32, Option<i32>, Option<String>)> =
+    let rows: Vec<Letter> =
         sqlx::query_as("SELECT id, run_id, dedup_key::int, consumed_seq, outcome FROM everstep.inbox ORDER BY id")
             .fetch_all(&mut sql)
             .await
