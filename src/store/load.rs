@@ -37,16 +37,22 @@ LEFT JOIN LATERAL (
   ) AS tail
 ) AS tail ON true
 LEFT JOIN LATERAL (
-  SELECT array_agg(id) AS mail_ids, array_agg(kind) AS mail_kinds, array_agg(signal) AS mail_signals,
+  SELECT array_agg(letter.id) AS mail_ids, array_agg(kind) AS mail_kinds, array_agg(signal) AS mail_signals,
     array_agg(payload) AS mail_payloads, array_agg(by) AS mail_senders, array_agg(received_at) AS mail_times
   FROM (
-    SELECT i.id, i.kind, i.signal, i.payload::text AS payload, i.by, i.received_at
+    SELECT i.id
     FROM everstep.inbox AS i
     WHERE i.run_id = a.run_id AND i.taken_seq IS NULL AND i.outcome IS NULL AND i.kind = ANY ($1)
     -- Of many signals the rest comes with the next sweep; but a pause or a cancel is known before the run goes on.
     ORDER BY i.kind = 'Signal', i.id
     LIMIT 1000
-  ) AS mail
+  ) AS mine
+  CROSS JOIN LATERAL (                -- payloads of these only
+    SELECT i.id, i.kind, i.signal, i.payload::text AS payload, i.by, i.received_at
+    FROM everstep.inbox AS i
+    WHERE i.id = mine.id
+    OFFSET 0
+  ) AS letter
 ) AS mail ON true
 "
     };

@@ -234,6 +234,19 @@ impl<'a> Fleet<'a> {
         member.0
     }
 
+    /// Whether the process with this id is one of them, and was not killed.
+    pub(crate) fn has(&self, id: u32) -> bool {
+        self.members.iter().any(|(_, process)| process.id() == id)
+    }
+
+    /// Kills the one with this process id, and starts another one in its place.
+    pub(crate) async fn kill(&mut self, id: u32) {
+        let victim = self.members.iter().position(|(_, process)| process.id() == id).unwrap();
+        let (member, process) = self.members.swap_remove(victim);
+        process.kill().await;
+        self.members.push((member, self.system.spawn(member.0, member.1)));
+    }
+
     /// Panics unless all of them still run.
     pub(crate) fn all_run(&mut self) {
         for ((role, _), process) in &mut self.members {

@@ -149,22 +149,22 @@ async fn every_command_is_applied_once_and_audited_once_in_every_state() {
         .find(|case| case.state == "pending" && case.command == "Pause");
     assert!(target.seen(&first.unwrap().path("/ok", "done")).is_empty());
 
-    // However it goes on, no effect comes twice.
+    // However it goes on, no effect has two keys; a request that was held too long is repeated with the one that it had.
     for case in cases.iter().filter(|case| !case.is_over()) {
         case.send(&rig, 4, "Terminate").await;
     }
     target.release();
     for case in &cases {
         rig.ended(case.run).await;
-        assert_eq!(
-            target.seen(&case.path(case.last(), "z")).len(),
-            1,
-            "{}: {}",
-            case.state,
-            case.command
-        );
-        let undone = target.seen(&case.path(case.undo(), "undo"));
-        assert_eq!(undone.len(), case.undoings(), "{}: {}", case.state, case.command);
+        let effects = |how: &str, step: &str| {
+            let mut keys = target.seen(&case.path(how, step));
+            keys.sort();
+            keys.dedup();
+            keys.len()
+        };
+        let what = format!("{}: {}", case.state, case.command);
+        assert_eq!(effects(case.last(), "z"), 1, "{what}");
+        assert_eq!(effects(case.undo(), "undo"), case.undoings(), "{what}");
     }
     rig.is_clean().await;
     worker.stop().await;
@@ -191,7 +191,7 @@ impl Case {
         if is_terminal(self.state) { "/ok" } else { "/hold" }
     }
 
-    /// Requests that undo its step: attempts of one round count as what they are.
+    /// Effects that undo its step: one for each round.
     fn undoings(&self) -> usize {
         match self.base() {
             "succeeded" | "cancelling" => 0,
@@ -218,7 +218,7 @@ impl Case {
 
     async fn reach(&self, rig: &Rig, target: &Target) {
         let what = format!("{} of {}", self.base(), self.name);
-        let seen = |how: &str, step: &str| target.seen(&self.path(how, step)).len() == 1;
+        let seen = |how: &str, step: &str| !target.seen(&self.path(how, step)).is_empty();
         eventually(&what, async || match self.base() {
             "running" | "cancelling" | "cancelled" => seen("/hold", "s"),
             "retrying" => rig.journal(self.run).await.contains(&"AttemptFailed s".to_owned()),
@@ -242,7 +242,7 @@ impl Case {
     async fn stand(&self, rig: &Rig, target: &Target) {
         let what = format!("{} of {}", self.state, self.name);
         match self.base() {
-            "cancelling" => eventually(&what, async || target.seen(&self.path("/hold", "z")).len() == 1).await,
+            "cancelling" => eventually(&what, async || !target.seen(&self.path("/hold", "z")).is_empty()).await,
             "cancelled" => eventually(&what, async || rig.phase(self.run).await == "Cancelled").await,
             _ => {}
         }
