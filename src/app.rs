@@ -20,7 +20,10 @@ use crate::{
     shutdown, store, telemetry,
 };
 
-pub use self::carry::{Carried, carry};
+pub use self::{
+    carry::{Carried, carry},
+    control::notice,
+};
 
 /// Why a role ended otherwise than it should.
 #[derive(Debug, thiserror::Error)]

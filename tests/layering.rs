@@ -54,7 +54,8 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("sqlx", &["store/", "app"]),
     ("tokio_postgres", &["worker/action/sql"]),
     ("hyper", &["worker/"]),
-    ("axum", &["http"]),
+    // The second one in its test only: an API server of its own.
+    ("axum", &["http", "maintenance/orphans/proof"]),
     ("clap", &["cli"]),
 ];
 

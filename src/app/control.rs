@@ -121,7 +121,7 @@ async fn listed(client: &Client, scope: Option<&str>) -> Result<(), kube::Error>
 }
 
 /// What the orphan pass found, in the controller's words: the two do not know each other.
-fn notice(news: orphans::News) -> Notice {
+pub fn notice(news: orphans::News) -> Notice {
     match news {
         orphans::News::Cancelled {
             kind,

@@ -52,7 +52,7 @@ pub(crate) async fn status(
     match written {
         Ok(Lenient(object)) => Ok(Applied::Written(Box::new(object))),
         Err(error) if error.code() == Some(409) => Ok(Applied::Conflict),
-        Err(error) if error.code() == Some(404) => Ok(Applied::Gone),
+        Err(error) if error.is_absence_of(&key.name) => Ok(Applied::Gone),
         Err(error) => Err(error),
     }
 }

@@ -26,21 +26,26 @@ pub(crate) enum Class {
 /// Failures in a row, for each object that has any.
 #[derive(Debug, Default)]
 pub(crate) struct Failures {
-    count: HashMap<Key, u32>,
+    /// The class of the last one, and how many of that class there have been in a row: what an outage of minutes
+    /// counted up says nothing about how long to wait for the object itself, after it.
+    rows: HashMap<Key, (Class, u32)>,
     random: RandomState,
 }
 
 impl Failures {
     /// One more failure of `key`: how long to wait before the next try.
     pub(crate) fn failed(&mut self, key: &Key, class: Class) -> Duration {
-        let count = self.count.entry(key.clone()).or_default();
-        *count += 1;
-        pause(class, *count, jitter(&self.random, (key, *count)))
+        let row = self.rows.entry(key.clone()).or_insert((class, 0));
+        if row.0 != class {
+            *row = (class, 0);
+        }
+        row.1 += 1;
+        pause(class, row.1, jitter(&self.random, (key, row.1)))
     }
 
     /// `key` was reconciled.
     pub(crate) fn succeeded(&mut self, key: &Key) {
-        self.count.remove(key);
+        self.rows.remove(key);
     }
 }
 
@@ -94,6 +99,18 @@ mod tests {
         failures.succeeded(&a);
         assert!(failures.failed(&a, Class::Object) <= FIRST);
         assert!(failures.failed(&b, Class::Object) > 64 * FIRST);
+    }
+
+    #[test]
+    fn what_an_outage_counted_up_does_not_make_the_object_wait() {
+        let key = Key::new(Kind::Workflow, "n", "a");
+        let mut failures = Failures::default();
+        for _ in 0..20 {
+            failures.failed(&key, Class::Outage);
+        }
+        assert!(failures.failed(&key, Class::Object) <= FIRST);
+        assert!(failures.failed(&key, Class::Object) <= 2 * FIRST);
+        assert!(failures.failed(&key, Class::Outage) <= FIRST);
     }
 
     #[test]

@@ -36,6 +36,20 @@ impl CallError {
         }
     }
 
+    /// Whether the answer says that there is no object of this name. A server that does not know the kind, or not yet
+    /// after its start, answers 404 too, but names no object: that says nothing about ours.
+    pub(crate) fn is_absence_of(&self, name: &str) -> bool {
+        match self {
+            Self::Timeout(_) => false,
+            Self::Failed(_, error) => match &**error {
+                kube::Error::Api(status) if status.code == 404 => {
+                    status.details.as_ref().is_some_and(|details| details.name == name)
+                }
+                _ => false,
+            },
+        }
+    }
+
     /// Whether the same call may succeed a moment later, for this object as for any other.
     pub(crate) fn is_outage(&self) -> bool {
         self.code().is_none_or(|code| code == 429 || code >= 500)
@@ -107,6 +121,21 @@ mod tests {
         ] {
             assert_eq!(tries_for(code).await, tries, "{code}");
         }
+    }
+
+    #[test]
+    fn only_an_answer_that_names_the_object_says_that_it_is_absent() {
+        let failed = |error| CallError::Failed("test", Box::new(error));
+        let named = |code, name: &str| {
+            let details = serde_json::from_value(serde_json::json!({"name": name, "kind": "workflows"})).unwrap();
+            let status = Status::failure("no", "Test").with_code(code).with_details(details);
+            failed(kube::Error::Api(status.boxed()))
+        };
+        assert!(named(404, "order").is_absence_of("order"));
+        assert!(!named(404, "other").is_absence_of("order"));
+        assert!(!named(409, "order").is_absence_of("order"));
+        assert!(!failed(answer(404)).is_absence_of("order"), "the kind is not served");
+        assert!(!CallError::Timeout("test").is_absence_of("order"));
     }
 
     #[tokio::test]

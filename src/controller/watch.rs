@@ -46,6 +46,10 @@ pub(super) async fn watch(shared: &Shared, kind: Kind, scope: Option<&str>, shut
                     take(shared, kind, event, scope, &mut listing);
                 }
                 Ok(Some(Err(error))) => {
+                    if is_expired(&error) {
+                        // An answer, so no outage: the next thing asked is a LIST.
+                        pause = PAUSE;
+                    }
                     let advice = advice(&error);
                     tracing::warn!(kind = kind.as_str(), scope, %error, advice, "watching failed; trying again");
                     tokio::select! {
@@ -58,6 +62,12 @@ pub(super) async fn watch(shared: &Shared, kind: Kind, scope: Option<&str>, shut
             }
         }
     }
+}
+
+/// Whether the server has forgotten what the watch wanted to go on from.
+fn is_expired(error: &watcher::Error) -> bool {
+    const GONE: u16 = 410;
+    matches!(error, watcher::Error::WatchError(status) if status.code == GONE)
 }
 
 /// What a human can do about it.

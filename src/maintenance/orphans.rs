@@ -27,6 +27,8 @@ use crate::store::{self, LiveOwner, Store};
 
 /// Owners in one page of a pass.
 const PAGE: i64 = 1000;
+/// Between two tries to get to know the API server.
+const MEET_AGAIN: Duration = Duration::from_secs(1);
 /// Delete events that come together share a pass.
 const GATHER: Duration = Duration::from_millis(500);
 /// Deletions that are remembered; of those beyond it the periodic pass makes suspects.
@@ -122,6 +124,9 @@ pub async fn run(mut orphans: Orphans, shutdown: CancellationToken) {
     let mut brake = Brake::default();
     let mut deleted = HashSet::new();
     let mut waiting = 0;
+    if !meet(&mut orphans, &mut witness, &shutdown).await {
+        return;
+    }
     loop {
         let mut idle_too = false;
         tokio::select! {
@@ -157,6 +162,36 @@ pub async fn run(mut orphans: Orphans, shutdown: CancellationToken) {
             }
         }
     }
+}
+
+/// Gets to know the API server and its CRD before any deletion is believed: objects that a CRD took with it were deleted
+/// by nobody, and by the CRD's UID, known from before, that is told. False when `shutdown` came first.
+async fn meet(orphans: &mut Orphans, witness: &mut Witness, shutdown: &CancellationToken) -> bool {
+    let mut told = false;
+    loop {
+        let met = match orphans.store.cluster().await {
+            Ok(theirs) => witness.check_server(&theirs).await.map_err(Error::from),
+            Err(error) => Err(error.into()),
+        };
+        match met {
+            Ok(()) => break,
+            // Until the controller has taken the database there is no cluster to compare.
+            Err(Error::Store(store::Error::NotFound)) => {}
+            Err(error) if !told => {
+                tracing::warn!(%error, "orphans cannot be looked for yet; trying again");
+                told = true;
+            }
+            Err(_) => {}
+        }
+        orphans.counters.given_up.fetch_add(1, Relaxed);
+        tokio::select! {
+            () = shutdown.cancelled() => return false,
+            () = tokio::time::sleep(orphans.period.min(MEET_AGAIN)) => {}
+        }
+    }
+    // Seen before that: suspects like all others, found by the passes.
+    while orphans.deleted.try_recv().is_ok() {}
+    true
 }
 
 async fn pass(

@@ -3,14 +3,14 @@
 //! There are no foreign keys, so a start must not meet a deletion half-way. Whoever accepts an object writes to `owners`
 //! first (P9) and holds that until its commit: a lock on the table that such writers conflict with is the moment in which
 //! nobody is about to refer to anything. It is taken only when there is something to remove, for two short statements.
-//! Whoever starts a run without writing to `owners` has to hold the definition's row with FOR KEY SHARE.
+//! `everstep.start` reads `owners` only, and a lock on the definition would be one for all of its callers: a definition is
+//! forgotten a week after the object had it, and no transaction that began a start by then is still open.
 
 use uuid::Uuid;
 
 use super::{Error, Store, pool::Link, row::column};
 
-/// Looked for without a lock: most of the work, and only a hint. What its object left lately may still be on the way to a
-/// run in a transaction that began before.
+/// Looked for without a lock: most of the work, and only a hint.
 const DEFINITIONS: &str = "
 SELECT d.id
 FROM everstep.definitions AS d
@@ -18,7 +18,7 @@ WHERE NOT EXISTS (SELECT 1 FROM everstep.owners AS o WHERE o.definition_id = d.i
   AND NOT EXISTS (
     SELECT 1 FROM everstep.owners AS o
     WHERE o.namespace = d.namespace AND o.name = d.workflow
-      AND o.accepted_at > (SELECT everstep.now()) - interval '1 hour')
+      AND o.accepted_at > (SELECT everstep.now()) - interval '7 days')
   AND NOT EXISTS (SELECT 1 FROM everstep.runs AS r WHERE r.definition_id = d.id)
 LIMIT $1";
 
@@ -38,10 +38,6 @@ const BRIEFLY: &str = "SELECT set_config('lock_timeout', '500ms', true)";
 
 /// In conflict with every writer of `owners`, and with itself.
 const LOCK: &str = "LOCK TABLE everstep.owners IN SHARE ROW EXCLUSIVE MODE";
-
-/// A statement of its own, so that the next one sees what those committed who held these rows.
-const HOLD: &str = "
-SELECT id FROM everstep.definitions WHERE id = ANY ($1) ORDER BY id FOR UPDATE SKIP LOCKED";
 
 /// Looks again. Of the runs only the latest hour: ids are ordered by time, and older ones were there to be found.
 const FORGET: &str = "
@@ -114,12 +110,7 @@ async fn forget(
     link.begin().await?;
     link.execute(sqlx::query(BRIEFLY)).await?;
     link.execute(sqlx::query(LOCK)).await?;
-    let held = link.fetch(sqlx::query(HOLD).bind(definitions)).await?;
-    let held: Vec<Uuid> = held
-        .iter()
-        .map(|row| sqlx::Row::try_get(row, "id"))
-        .collect::<Result<_, _>>()?;
-    let rows = link.fetch(sqlx::query(FORGET).bind(held).bind(owners)).await?;
+    let rows = link.fetch(sqlx::query(FORGET).bind(definitions).bind(owners)).await?;
     link.commit().await?;
     rows.into_iter().next().ok_or(sqlx::Error::RowNotFound)
 }

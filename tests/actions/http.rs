@@ -30,6 +30,19 @@ async fn perform(actions: &Actions, request: HttpRequest, timeout: Duration) -> 
     actions.perform(&attempt("shop", timeout), Request::Http(request)).await
 }
 
+/// One GET, of a worker that has sent nothing before.
+async fn get(server: &Server) -> Outcome {
+    let get = request("GET", server.url("/"), true);
+    perform(&open_actions(Manifests::default()), get, DEADLINE).await
+}
+
+/// What the server says of one GET, as the kind and the code of a failure.
+async fn failure_of_get(server: &Server) -> (ErrorKind, String) {
+    let outcome = get(server).await;
+    let (kind, code) = failed(&outcome);
+    of(kind, code)
+}
+
 /// GET, POST and an idempotent POST against a server that always does the same.
 async fn kinds_of_failure(reply: Reply, timeout: Duration) -> [(ErrorKind, String); 3] {
     let server = Server::start(move |_| reply.clone()).await;
@@ -106,13 +119,10 @@ async fn answer_of_100_mib_is_cut_off_at_the_limit() {
             times: 100,
         })
         .await;
-        let outcome = perform(
-            &open_actions(Manifests::default()),
-            request("GET", server.url("/"), true),
-            DEADLINE,
-        )
-        .await;
-        assert_eq!(failed(&outcome), (ErrorKind::Expectation, "ResponseTooLarge"));
+        assert_eq!(
+            failure_of_get(&server).await,
+            of(ErrorKind::Expectation, "ResponseTooLarge")
+        );
         // What the sockets' buffers held, and no more.
         assert!(server.seen(|seen| seen.flooded) < 50 << 20);
     }
@@ -127,26 +137,20 @@ async fn endless_headers_are_cut_off_at_the_limit() {
         times: 1_000_000,
     })
     .await;
-    let outcome = perform(
-        &open_actions(Manifests::default()),
-        request("GET", server.url("/"), true),
-        DEADLINE,
-    )
-    .await;
-    assert_eq!(failed(&outcome), (ErrorKind::Expectation, "ResponseTooLarge"));
+    assert_eq!(
+        failure_of_get(&server).await,
+        of(ErrorKind::Expectation, "ResponseTooLarge")
+    );
     let one = format!(
         "HTTP/1.1 200 OK\r\nx-a: {}\r\ncontent-length: 0\r\n\r\n",
         "b".repeat(33 << 10)
     )
     .into_bytes();
     let server = Server::start(move |_| Reply::Keep(one.clone())).await;
-    let outcome = perform(
-        &open_actions(Manifests::default()),
-        request("GET", server.url("/"), true),
-        DEADLINE,
-    )
-    .await;
-    assert_eq!(failed(&outcome), (ErrorKind::Expectation, "ResponseTooLarge"));
+    assert_eq!(
+        failure_of_get(&server).await,
+        of(ErrorKind::Expectation, "ResponseTooLarge")
+    );
 }
 
 #[tokio::test]
@@ -211,13 +215,7 @@ async fn redirect_is_an_answer_and_not_followed() {
     let elsewhere = Server::start(|_| Reply::Keep(answer("200 OK", "", "secret"))).await;
     let location = format!("Location: {}\r\n", elsewhere.url("/"));
     let server = Server::start(move |_| Reply::Keep(answer("302 Found", &location, ""))).await;
-    let result = perform(
-        &open_actions(Manifests::default()),
-        request("GET", server.url("/"), true),
-        DEADLINE,
-    )
-    .await
-    .unwrap();
+    let result = get(&server).await.unwrap();
     assert_eq!(result["status"], 302);
     assert_eq!(elsewhere.seen(|seen| seen.connections), 0);
 }
@@ -228,13 +226,7 @@ async fn body_that_is_no_text_is_a_clear_error() {
         Reply::Keep([b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n".as_slice(), b"\xff\xfe"].concat())
     })
     .await;
-    let outcome = perform(
-        &open_actions(Manifests::default()),
-        request("GET", server.url("/"), true),
-        DEADLINE,
-    )
-    .await;
-    assert_eq!(failed(&outcome), (ErrorKind::Expectation, "NotUtf8"));
+    assert_eq!(failure_of_get(&server).await, of(ErrorKind::Expectation, "NotUtf8"));
 }
 
 #[tokio::test]

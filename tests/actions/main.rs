@@ -21,7 +21,7 @@ use uuid::Uuid;
 /// The step key of these tests.
 const KEY: &str = "00112233445566778899aabbccddeeff";
 /// Long enough for everything that should happen.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 fn actions(source: Source, egress: EgressPolicy) -> (Actions, mpsc::Receiver<Finding>) {
     let (findings, received) = mpsc::channel(64);

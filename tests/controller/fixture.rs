@@ -5,7 +5,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use everstep::controller::{Context, Controller, Notice, Options};
+use everstep::app::notice;
+use everstep::controller::{Context, Controller, Options};
 use everstep::maintenance::orphans::{self, Orphans};
 use everstep::store::{self, Migrations, Store};
 use k8s_openapi::api::core::v1::Namespace;
@@ -27,6 +28,7 @@ pub(crate) struct Fixture {
     pub(crate) client: kube::Client,
     pub(crate) namespace: String,
     pub(crate) store: Store,
+    pub(crate) url: String,
     pool: PgPool,
 }
 
@@ -62,6 +64,7 @@ impl Fixture {
             client: plane.client().await.unwrap(),
             namespace: plane.namespace(name).await.unwrap(),
             store: connect(url).await,
+            url: url.to_owned(),
             pool: PgPool::connect(url).await.unwrap(),
         }
     }
@@ -227,27 +230,6 @@ impl Fixture {
             .fetch_one(&self.pool)
             .await
             .unwrap()
-    }
-}
-
-/// As the service does.
-fn notice(news: orphans::News) -> Notice {
-    match news {
-        orphans::News::Cancelled {
-            kind,
-            namespace,
-            name,
-            uid,
-            runs,
-        } => Notice::OrphanCancelled {
-            kind,
-            namespace,
-            name,
-            uid,
-            runs,
-        },
-        orphans::News::BrakeHolds { since, runs, live } => Notice::BrakeHolds { since, runs, live },
-        orphans::News::BrakeReleased { since } => Notice::BrakeReleased { since },
     }
 }
 

@@ -1,7 +1,5 @@
 //! Objects that change, and definitions that start nothing.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
 use crate::{
@@ -73,7 +71,7 @@ async fn edit_in_mid_run_starts_the_new_revision_after_the_old_run_and_each_revi
 #[tokio::test]
 async fn workflow_on_demand_is_registered_and_starts_nothing() {
     let system = System::new("demand").await;
-    let _all = system.start("all", &[("--resync", "500ms")]).await;
+    let mut all = system.start("all", &[("--resync", "500ms")]).await;
     let spec = "{start: OnDemand, params: [{name: who, type: string, required: true}], steps: [{name: a, set: {x: =input.who}}]}";
     system.apply(&workflow("called", spec)).await;
     let called = system
@@ -85,7 +83,7 @@ async fn workflow_on_demand_is_registered_and_starts_nothing() {
         assert!(condition(&called, kind).is_null(), "{kind}");
     }
     // Several looks later.
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    all.counts("everstep_reconciles_total{result=\"done\"}", 3).await;
     assert_eq!(system.count("SELECT count(*) FROM everstep.runs").await, 0);
     assert_eq!(system.count("SELECT count(*) FROM everstep.owners").await, 1);
     let later = system.workflow("called").await;

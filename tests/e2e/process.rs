@@ -100,7 +100,7 @@ async fn logs_are_json_lines_with_the_ids_as_fields() {
 async fn logs_for_people_are_no_json() {
     let system = System::new("text").await;
     let mut all = system.spawn("all", &[("--log-format", "text")]);
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + Duration::from_secs(60);
     while !all.errors().contains("starting") {
         assert!(Instant::now() < until);
         tokio::time::sleep(Duration::from_millis(10)).await;

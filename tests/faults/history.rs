@@ -85,6 +85,27 @@ pub(crate) async fn runs(url: &str) -> Vec<Recorded> {
         .collect()
 }
 
+/// Who holds the runs that have not ended, what they wait for, and what has become of them so far: for a message.
+pub(crate) async fn open(url: &str) -> Vec<String> {
+    let mut connection = PgConnection::connect(url).await.unwrap();
+    let rows: Vec<(Uuid, String)> = sqlx::query_as(
+        "SELECT r.id, concat_ws(', ', r.workflow, r.phase, 'active ' || a, 'timer ' || t.fire_at, 'worker ' || w, now())
+         FROM everstep.runs AS r
+         LEFT JOIN everstep.active AS a ON a.run_id = r.id
+         LEFT JOIN everstep.timers AS t ON t.run_id = r.id
+         LEFT JOIN everstep.workers AS w ON w.id = a.worker_id
+         WHERE r.finished_at IS NULL ORDER BY r.id LIMIT 10",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
+    let recorded = runs(url).await;
+    let outline = |id| recorded.iter().find(|run| run.id == id).map(Recorded::outline);
+    rows.into_iter()
+        .map(|(id, row)| format!("{row}: {:?}", outline(id)))
+        .collect()
+}
+
 /// Everything that is wrong with the runs of these orders, and with what the world was asked for them; empty when all
 /// is as if nothing had happened.
 pub(crate) fn complaints(orders: &[Order], runs: &[Recorded], ledger: &[Entry]) -> Vec<String> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::history;
 use super::seed::{Random, setting};
 use super::workload::{Order, order};
-use super::world::{Fleet, World};
+use super::world::{DEADLINE, Fleet, World};
 
 const KILLS: u64 = 50;
 const RUNS: u64 = 200;
@@ -15,6 +15,10 @@ const RUNS: u64 = 200;
 const BATCH: usize = 10;
 /// The longest pause between two kills, in milliseconds: a worker lives for about five of them, half as long each.
 const PAUSE: u64 = 1200;
+
+/// A run that is taken over several times in a row without a result between is held for up to minutes, lest it kills its
+/// workers for ever; on a busy machine leases are lost between the kills too.
+const HELD: Duration = Duration::from_secs(300);
 
 /// Long enough for many a kill to fall between an effect and its answer.
 const ANSWERS_AFTER: Duration = Duration::from_millis(500);
@@ -40,8 +44,8 @@ async fn whoever_is_killed_every_run_ends_once_with_its_result() {
         let role = fleet.kill_one(&mut random).await;
         eprintln!("kill {kill}: a {role}, {created} runs so far");
     }
-    world.all_ended(runs, Duration::from_secs(90)).await;
-    world.all_shown(&orders, Duration::from_secs(30)).await;
+    world.all_ended(runs, HELD).await;
+    world.all_shown(&orders, DEADLINE).await;
     fleet.all_run();
 
     let recorded = history::runs(&world.system.direct_url).await;

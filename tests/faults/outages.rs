@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use everstep::dev::postgres::{Options, Postgres, Shutdown};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::history;
@@ -15,6 +16,8 @@ use super::world::{DEADLINE, FLAGS, Fleet, World, eventually};
 
 /// How long the API server is away.
 const AWAY: Duration = Duration::from_secs(30);
+/// How long after their creation its runs sleep: all of them sleep when it goes, and it is away when they wake.
+const REST: Duration = Duration::from_secs(20);
 /// After its return, all goes on within this.
 const BACK: Duration = Duration::from_secs(5);
 
@@ -28,12 +31,13 @@ async fn runs_go_on_while_the_api_server_is_away() {
     let warm = both_workers_use_payments(&world, &mut fleet).await;
 
     const RUNS: usize = 40;
+    let wake = Timestamp::now() + REST;
     let known: Vec<Order> = (0..RUNS)
-        .map(|number| order_through(&format!("known-{number}"), &charge()))
+        .map(|number| order_through(&format!("known-{number}"), wake, &charge()))
         .collect();
     // No worker has used the shop's Connection yet: nothing of it is remembered.
     let unknown: Vec<Order> = (0..RUNS / 4)
-        .map(|number| order_through(&format!("unknown-{number}"), &reserve()))
+        .map(|number| order_through(&format!("unknown-{number}"), wake, &reserve()))
         .collect();
     let orders = [known, unknown].concat();
     world.create(orders.iter().map(|order| order.manifest.clone())).await;
@@ -57,12 +61,12 @@ async fn runs_go_on_while_the_api_server_is_away() {
 
     plane.start_api_server().await.unwrap();
     let back = Instant::now();
-    world.all_shown(&orders, DEADLINE).await;
+    world.all_shown(&orders, 2 * AWAY).await;
     eprintln!(
         "away: all statuses right {:?} after the API server's return",
         back.elapsed()
     );
-    world.create([order_through("later", &charge()).manifest]).await;
+    world.create([order_through("later", wake, &charge()).manifest]).await;
     eventually("a new object is seen", DEADLINE, async || {
         world
             .system
@@ -109,14 +113,14 @@ async fn both_workers_use_payments(world: &World, fleet: &mut Fleet<'_>) -> usiz
 }
 
 /// Sleeps until well into the outage, and then takes this step.
-fn order_through(name: &str, step: &Value) -> Order {
+fn order_through(name: &str, wake: Timestamp, step: &Value) -> Order {
     let through = step["name"].as_str().unwrap().to_owned();
     let paths = if through == "charge" {
         vec!["/v1/charges"]
     } else {
         Vec::new()
     };
-    let spec = json!({"steps": [{"name": "rest", "sleep": {"for": "9s"}}, step, {"name": "nap", "sleep": {"for": "300ms"}}],
+    let spec = json!({"steps": [{"name": "rest", "sleep": {"until": wake}}, step, {"name": "nap", "sleep": {"for": "300ms"}}],
         "output": {"order": "=input.order"}});
     Order {
         manifest: workflow(name, spec),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::history;
 use super::seed::Random;
 use super::workload::{Order, workflow};
-use super::world::{Fleet, World};
+use super::world::{DEADLINE, Fleet, World};
 
 const OBJECTS: usize = 200;
 
@@ -24,7 +24,7 @@ async fn two_controllers_start_one_run_for_each_object() {
         }
     }
     world.all_ended(OBJECTS, Duration::from_secs(60)).await;
-    world.all_shown(&orders, Duration::from_secs(30)).await;
+    world.all_shown(&orders, DEADLINE).await;
 
     let recorded = history::runs(&world.system.direct_url).await;
     let complaints = history::complaints(&orders, &recorded, &[]);

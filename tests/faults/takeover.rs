@@ -172,7 +172,7 @@ async fn stopped_worker_hands_on_at_once_and_loses_no_attempt() {
     eprintln!("drained: handed on {took:?} after the SIGTERM");
     assert!(took <= Duration::from_secs(2), "{took:?}");
 
-    world.all_ended(RUNS, Duration::from_secs(30)).await;
+    world.all_ended(RUNS, DEADLINE).await;
     for run in history::runs(&world.system.direct_url).await {
         assert_eq!(run.phase, "Succeeded");
         let lost = run

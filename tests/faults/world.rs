@@ -8,6 +8,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 
+use super::history;
 use super::seed::Random;
 use super::support::controlplane::{self, ControlPlane};
 use super::support::postgres;
@@ -95,7 +96,10 @@ impl World {
         let mut last = 0;
         let until = Instant::now() + patience;
         while last < runs as i64 {
-            assert!(Instant::now() < until, "{last} of {runs} runs ended in {patience:?}");
+            if Instant::now() >= until {
+                let open = history::open(&self.system.direct_url).await;
+                panic!("{last} of {runs} runs ended in {patience:?}; of the others: {open:#?}");
+            }
             tokio::time::sleep(POLL).await;
             last = self.system.count(ended).await;
         }
@@ -280,9 +284,7 @@ pub(crate) const FLAGS: &[(&str, &str)] = &[("--orphan-period", "2s"), ("--resyn
 
 /// The value of a metric, named with its labels if it has any; 0 when it is not there.
 pub(crate) async fn metric(process: &mut Process, name: &str) -> f64 {
-    let (_, text) = process.get("/metrics").await;
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.map_or(0.0, |value| value.parse().unwrap())
+    process.metric(name).await
 }
 
 /// Waits until `holds`.

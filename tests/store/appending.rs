@@ -289,7 +289,7 @@ async fn a_summary_of_a_run_that_goes_on_leaves_claim_and_state_alone() {
 /// Rows written so far, by table. Sessions report what they wrote when they end, so the store gets new ones.
 async fn writes(rig: &mut Rig) -> Vec<(String, i64)> {
     rig.store = Store::connect(&options(&rig.url)).await.unwrap();
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     let sessions = "SELECT count(*) FROM pg_stat_activity
                     WHERE application_name = 'test' AND datname = current_database()";
     while rig.one::<i64>(sessions).await > 0 {
@@ -307,7 +307,7 @@ async fn writes(rig: &mut Rig) -> Vec<(String, i64)> {
 
 async fn wait_until_somebody_waits(url: &str) {
     let mut sql = sqlx::PgConnection::connect(url).await.unwrap();
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     loop {
         let waiting: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()",

@@ -21,7 +21,7 @@ use nix::{
 };
 
 const PROGRAMS: [&str; 2] = ["/usr/sbin/pgbouncer", "/usr/local/bin/pgbouncer"];
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A pooler that ends when dropped.
 pub(crate) struct PgBouncer {

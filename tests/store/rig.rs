@@ -71,7 +71,7 @@ impl Rig {
     /// Waits until a session of this database, other than this one, waits as `wait` says (a condition on
     /// `pg_stat_activity`); answers its process and when its statement began.
     pub(crate) async fn waiting(&mut self, wait: &str) -> (i32, String) {
-        let until = Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + Duration::from_secs(60);
         loop {
             let sessions = format!(
                 "SELECT pid, query_start::text FROM pg_stat_activity

@@ -139,7 +139,7 @@ async fn two_timer_sweeps_at_once_wake_each_run_once() {
 #[tokio::test]
 async fn a_ring_is_heard_by_its_listeners_and_a_listener_begins_awake() {
     let rig = rig().await;
-    let patience = Duration::from_secs(20);
+    let patience = Duration::from_secs(60);
     let mut work = rig.store.listen(Bell::Work);
     timeout(patience, work.rung()).await.expect("awake from the beginning");
     timeout(patience, work.rung())
@@ -152,7 +152,7 @@ async fn a_ring_is_heard_by_its_listeners_and_a_listener_begins_awake() {
 #[tokio::test]
 async fn a_start_rings_for_workers_and_a_finish_for_controllers() {
     let rig = rig().await;
-    let patience = Duration::from_secs(20);
+    let patience = Duration::from_secs(60);
     let (mut work, mut changed) = (rig.store.listen(Bell::Work), rig.store.listen(Bell::Changed));
     for _ in 0..2 {
         timeout(patience, work.rung()).await.unwrap();
@@ -167,7 +167,7 @@ async fn a_start_rings_for_workers_and_a_finish_for_controllers() {
 #[tokio::test]
 async fn a_listener_whose_connection_was_cut_is_woken_when_it_stands_again() {
     let mut rig = rig().await;
-    let patience = Duration::from_secs(20);
+    let patience = Duration::from_secs(60);
     let mut mail = rig.store.listen(Bell::Mail);
     for _ in 0..2 {
         timeout(patience, mail.rung()).await.unwrap();
@@ -250,7 +250,7 @@ async fn definitions_and_owners_go_when_nothing_refers_to_them_and_no_sooner() {
         let done = rig.store.forget_unused(10).await.unwrap();
         (done.definitions, done.owners)
     };
-    rig.later("2 hours").await;
+    rig.later("8 days").await;
     assert_eq!(
         forget(&rig).await,
         (0, 0),
@@ -275,7 +275,7 @@ async fn definitions_and_owners_go_when_nothing_refers_to_them_and_no_sooner() {
     assert_eq!(forget(&rig).await, (0, 0), "it is not gone");
     rig.run("UPDATE everstep.owners SET gone_at = everstep.now()").await;
     assert_eq!(forget(&rig).await, (0, 0), "only just gone");
-    rig.later("4 hours").await;
+    rig.later("9 days").await;
     assert_eq!(forget(&rig).await, (0, 1));
     assert_eq!(forget(&rig).await, (1, 0), "its definition follows");
     assert_eq!((rig.count("owners").await, rig.count("definitions").await), (0, 0));
@@ -284,7 +284,7 @@ async fn definitions_and_owners_go_when_nothing_refers_to_them_and_no_sooner() {
 }
 
 #[tokio::test]
-async fn what_an_object_left_within_the_hour_stays() {
+async fn what_an_object_left_within_the_week_stays() {
     let mut rig = rig().await;
     let first = rig.start("a").await;
     rig.store.append(&[finish(first, 1)]).await.unwrap();
@@ -292,7 +292,7 @@ async fn what_an_object_left_within_the_hour_stays() {
     rig.run(&format!("DELETE FROM everstep.runs WHERE id = '{first}'"))
         .await;
     assert_eq!(rig.store.forget_unused(10).await.unwrap().definitions, 0);
-    rig.later("61 minutes").await;
+    rig.later("8 days").await;
     assert_eq!(rig.store.forget_unused(10).await.unwrap().definitions, 1);
 }
 
@@ -305,7 +305,7 @@ async fn definition_that_a_submit_is_about_to_use_is_not_forgotten() {
     rig.submit(edited("a", 2)).await;
     rig.run(&format!("DELETE FROM everstep.runs WHERE id = '{first}'"))
         .await;
-    rig.later("2 hours").await;
+    rig.later("8 days").await;
 
     // As submit does: owners first, then definitions, runs last.
     let mut submit = sqlx::PgConnection::connect(&rig.url).await.unwrap();
@@ -331,22 +331,4 @@ async fn definition_that_a_submit_is_about_to_use_is_not_forgotten() {
     assert_eq!(rig.count("definitions WHERE revision = 'r1'").await, 1);
     // And r2, which nobody has any more but its run, stays with that.
     assert_eq!(rig.store.forget_unused(10).await.unwrap().definitions, 0);
-}
-
-/// A start that does not write to `owners`: it holds the definition's row instead.
-#[tokio::test]
-async fn definition_that_somebody_holds_is_left_alone() {
-    let mut rig = rig().await;
-    let first = rig.start("a").await;
-    rig.store.append(&[finish(first, 1)]).await.unwrap();
-    rig.submit(edited("a", 2)).await;
-    rig.run(&format!("DELETE FROM everstep.runs WHERE id = '{first}'"))
-        .await;
-    rig.later("2 hours").await;
-    let mut holder = sqlx::PgConnection::connect(&rig.url).await.unwrap();
-    let hold = "BEGIN; SELECT id FROM everstep.definitions WHERE revision = 'r1' FOR KEY SHARE";
-    sqlx::raw_sql(hold).execute(&mut holder).await.unwrap();
-    assert_eq!(rig.store.forget_unused(10).await.unwrap().definitions, 0);
-    sqlx::raw_sql("COMMIT").execute(&mut holder).await.unwrap();
-    assert_eq!(rig.store.forget_unused(10).await.unwrap().definitions, 1);
 }

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const AGAIN: &str = "RUN_AGAIN_BY_A_TEST";
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A process, and when it was started: ids are used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -38,7 +38,7 @@ mod payments;
 pub(crate) use payments::{Entry, Ledger};
 
 /// Long enough for everything that should happen.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(20);
 /// Flags that make a process as quick as tests need it. A flag that a test gives wins.
 const QUICK: &[(&str, &str)] = &[
@@ -424,6 +424,23 @@ impl Process {
                 "{} says {status} {body:?} and not {fragment:?}",
                 self.name
             );
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// A figure of `/metrics`, with its labels as they are printed; 0 when there is none.
+    pub(crate) async fn metric(&mut self, name: &str) -> f64 {
+        let (_, text) = self.get("/metrics").await;
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    /// Waits until a figure of `/metrics` has grown by so much.
+    pub(crate) async fn counts(&mut self, name: &str, more: u32) {
+        let before = self.metric(name).await;
+        let until = Instant::now() + DEADLINE;
+        while self.metric(name).await < before + f64::from(more) {
+            assert!(Instant::now() < until, "{name} does not grow by {more}");
             tokio::time::sleep(POLL).await;
         }
     }

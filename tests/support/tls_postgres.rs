@@ -50,7 +50,7 @@ impl TlsPostgres {
             stranger,
         };
         let url = this.server.url("postgres") + "?sslmode=require";
-        let until = Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + Duration::from_secs(60);
         while let Err(error) = PgConnection::connect(&url).await {
             assert!(Instant::now() < until, "{error}");
             tokio::time::sleep(Duration::from_millis(20)).await;

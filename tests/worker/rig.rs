@@ -28,7 +28,7 @@ use uuid::Uuid;
 use super::support::{self, pgproxy::PgProxy};
 
 /// Long enough for everything that should happen.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 
 /// The shortest lease there is.
 pub(crate) const LEASE: Duration = Duration::from_secs(1);

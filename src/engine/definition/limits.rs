@@ -60,6 +60,23 @@ pub(in crate::engine) fn is_shallow(value: &serde_json::Value, levels: usize) ->
     }
 }
 
+/// Where the character U+0000 stands in the value at `path`, if anywhere: the path of a text, or of an object with such a
+/// key. PostgreSQL takes JSON that has it and cannot look into it. The value must be shallow.
+pub(super) fn zero_character(value: &serde_json::Value, path: &str) -> Option<String> {
+    let here = |text: &str| text.contains('\0').then(|| path.to_owned());
+    match value {
+        serde_json::Value::String(text) => here(text),
+        serde_json::Value::Array(items) => {
+            let mut items = items.iter().enumerate();
+            items.find_map(|(index, item)| zero_character(item, &format!("{path}[{index}]")))
+        }
+        serde_json::Value::Object(fields) => fields
+            .iter()
+            .find_map(|(name, field)| here(name).or_else(|| zero_character(field, &format!("{path}.{name}")))),
+        serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -78,5 +95,13 @@ mod tests {
         assert!(is_shallow(&nested(VALUE_DEPTH), VALUE_DEPTH));
         assert!(!is_shallow(&nested(VALUE_DEPTH + 1), VALUE_DEPTH));
         assert!(!is_shallow(&json!({"a": 1, "b": nested(VALUE_DEPTH)}), VALUE_DEPTH));
+    }
+
+    #[test]
+    fn zero_characters_are_found_in_texts_and_keys() {
+        let found = |value: serde_json::Value| zero_character(&value, "spec");
+        assert_eq!(found(json!({"a": [0, null, {"b": "\u{1}0"}]})), None);
+        assert_eq!(found(json!({"a": [0, {"b": "x\0"}]})), Some("spec.a[1].b".to_owned()));
+        assert_eq!(found(json!({"a": {"\0": 1}})), Some("spec.a".to_owned()));
     }
 }

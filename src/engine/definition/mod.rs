@@ -146,6 +146,13 @@ fn read(body: &Value, sink: &Sink) -> Option<Definition> {
         root.report(format!("is larger than {} KiB", limits::BODY_BYTES / 1024));
         return None;
     }
+    if let Some(path) = limits::zero_character(body, "spec") {
+        sink.report(
+            path,
+            "holds the character U+0000, which PostgreSQL cannot store; remove it",
+        );
+        return None;
+    }
     let mut fields = root.fields()?;
     let mut drafts = [
         read_list(&mut fields, "steps", true)?,

@@ -583,6 +583,10 @@ fn limits_are_held() {
         violations(&json!({"steps": steps(1), "input": deep})),
         ["spec: is nested deeper than 100 levels"]
     );
+    assert_eq!(
+        violations(&json!({"steps": steps(1), "input": {"a": ["\0"]}})),
+        ["spec.input.a[0]: holds the character U+0000, which PostgreSQL cannot store; remove it"]
+    );
     let many: serde_json::Map<String, Value> = (0..150).map(|i| (format!("f{i:03}"), json!(1))).collect();
     let mut body = json!({"steps": steps(1)});
     body.as_object_mut().unwrap().extend(many);
