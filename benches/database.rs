@@ -131,6 +131,18 @@ impl Database {
         Ok(u64::try_from(row.try_get::<i64, _>(0)?)?)
     }
 
+    /// Whether the run of this Workflow waits for a signal, and nobody has it in memory.
+    pub(crate) async fn is_parked(&mut self, workflow: &str) -> Result<bool, Failure> {
+        let waits = "SELECT count(*) = 1 FROM everstep.runs AS r
+                     WHERE r.workflow = $1 AND r.phase = 'Waiting'
+                       AND NOT EXISTS (SELECT FROM everstep.active AS a WHERE a.run_id = r.id)";
+        let row = sqlx::query(waits)
+            .bind(workflow)
+            .fetch_one(&mut self.connection)
+            .await?;
+        Ok(row.try_get(0)?)
+    }
+
     /// Whether a worker that lives has claimed something.
     pub(crate) async fn is_carried(&mut self) -> Result<bool, Failure> {
         let row = self

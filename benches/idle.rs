@@ -1,114 +1,59 @@
 //! Start latency: on an idle system, from the moment at which a start is known to be committed until its first effect
-//! arrives, which is a request to a small server in this process.
+//! arrives.
 
-use std::{
-    net::Ipv4Addr,
-    time::{Duration, Instant},
-};
+use std::time::Instant;
 
-use axum::{Router, routing::get};
 use everstep::{
     controller::workflow::intent::{self, Intent},
-    store::{DeletionPolicy, Start, Store, Submission},
+    store::{DeletionPolicy, Start, Submission},
 };
-use serde_json::json;
-use tokio::{net::TcpListener, sync::mpsc, time};
+use serde_json::{Value, json};
+use tokio::time;
 
 use crate::{
     Failure,
     database::Database,
+    effects::{Effects, WARM_UP, gap, row},
     options::{Measure, Scenario},
-    report::{Row, percentile},
+    report::Row,
     say,
     server::Server,
     worker::Worker,
 };
 
-/// An effect that has not come by then never will.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Starts that are not counted: connections are opened, definitions compiled.
-const WARM_UP: u32 = 5;
-/// Between two starts, at least and at most: longer than a run lasts, and in no step with any poll.
-const GAP_MS: std::ops::RangeInclusive<u64> = 50..=300;
-
 /// Measures as many starts as fit.
 pub(crate) async fn measure(server: &mut Server, asked: &Measure) -> Result<Row, Failure> {
     let database = Database::create(server).await?;
-    let (seen, mut effects) = mpsc::unbounded_channel();
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-    let url = format!("http://{}/", listener.local_addr()?);
-    let route = get(move || {
-        // Whoever measured has gone: there is nobody to tell.
-        let _ = seen.send(Instant::now());
-        async { "" }
-    });
-    let answering = tokio::spawn(async move { axum::serve(listener, Router::new().route("/", route)).await });
-
+    let mut effects = Effects::listen().await?;
+    let spec = json!({"steps": [{"name": "first", "http": {"url": effects.url}}]});
     let worker = Worker::start(&database.url, 1000)?;
     say("idle: one start after another, from its commit to its first effect");
-    let latencies = latencies(&database.store, &url, &mut effects, asked.duration()).await?;
-    worker.stop()?;
-    answering.abort();
-    database.drop(server).await?;
-    say(format_args!("idle: {} starts", latencies.len()));
-    Ok(Row {
-        scenario: Scenario::Idle.as_str(),
-        flush: asked.flush.as_str(),
-        in_flight: 1,
-        steps_per_run: 1,
-        steps_per_second: None,
-        p50_ms: percentile(&latencies, 0.5),
-        p99_ms: percentile(&latencies, 0.99),
-        yardstick_per_second: None,
-        ratio: None,
-    })
-}
-
-/// In milliseconds, sorted.
-async fn latencies(
-    store: &Store,
-    url: &str,
-    effects: &mut mpsc::UnboundedReceiver<Instant>,
-    duration: Duration,
-) -> Result<Vec<f64>, Failure> {
     let mut latencies = Vec::new();
     let mut number = 0;
-    let mut end = Instant::now() + duration;
+    let mut end = Instant::now() + asked.duration();
     while number < WARM_UP || Instant::now() < end {
         if number == WARM_UP {
-            end = Instant::now() + duration;
+            end = Instant::now() + asked.duration();
         }
         time::sleep(gap(number)).await;
-        let start = submission(number, url)?;
-        store.submit(&[start]).await?;
-        let committed = Instant::now();
-        let effect = time::timeout(PATIENCE, effects.recv())
-            .await
-            .map_err(|_| format!("no effect within {} s", PATIENCE.as_secs()))?
-            .ok_or("the server of the effects has ended")?;
+        database.store.submit(&[submission(number, &spec)?]).await?;
+        let latency = effects.after(Instant::now()).await?;
         if number >= WARM_UP {
-            // A poll may find the run before its commit is answered: then no time has passed.
-            latencies.push(effect.saturating_duration_since(committed).as_secs_f64() * 1000.0);
+            latencies.push(latency);
         }
         number += 1;
     }
-    latencies.sort_by(f64::total_cmp);
-    Ok(latencies)
+    worker.stop()?;
+    database.drop(server).await?;
+    say(format_args!("idle: {} starts", latencies.len()));
+    Ok(row(Scenario::Idle, asked, latencies))
 }
 
-/// The same gaps in every measurement (a golden-ratio sequence: even, and in no rhythm).
-fn gap(number: u32) -> Duration {
-    let share = (f64::from(number) * 0.618_033_988_749_895).fract();
-    let (least, most) = (*GAP_MS.start() as f64, *GAP_MS.end() as f64);
-    Duration::from_secs_f64((least + share * (most - least)) / 1000.0)
-}
-
-/// What the controller submits for a new Workflow of one HTTP step.
-fn submission(number: u32, url: &str) -> Result<Submission, Failure> {
+/// What the controller submits for a new Workflow with this spec.
+pub(crate) fn submission(number: u32, spec: &Value) -> Result<Submission, Failure> {
     let uid = format!("bench-{number}");
-    let spec = json!({"steps": [{"name": "first", "http": {"url": url}}]});
     let intent: Intent =
-        intent::of(&uid, &spec).map_err(|violations| format!("the Workflow is invalid: {violations:?}"))?;
+        intent::of(&uid, spec).map_err(|violations| format!("the Workflow is invalid: {violations:?}"))?;
     let start_key = intent
         .start_key()
         .ok_or("the Workflow does not start by itself")?
@@ -140,21 +85,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gaps_stay_within_bounds_and_differ() {
-        let gaps: Vec<Duration> = (0..100).map(gap).collect();
-        assert!(
-            gaps.iter()
-                .all(|gap| GAP_MS.contains(&u64::try_from(gap.as_millis()).unwrap()))
-        );
-        assert!(gaps.windows(2).all(|pair| pair[0] != pair[1]));
-    }
-
-    #[test]
     fn every_start_is_another_object() {
-        let (one, other) = (
-            submission(1, "http://127.0.0.1:1/").unwrap(),
-            submission(2, "http://127.0.0.1:1/").unwrap(),
-        );
+        let spec = json!({"steps": [{"name": "first", "set": {}}]});
+        let (one, other) = (submission(1, &spec).unwrap(), submission(2, &spec).unwrap());
         assert_ne!(one.start, other.start);
         assert_ne!(one.name, other.name);
     }

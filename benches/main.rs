@@ -1,22 +1,25 @@
-//! `everstep-bench`: how many steps a worker settles each second, and how soon a start has its first effect. Starts a
-//! private PostgreSQL and a worker process, measures, prints a table, and stops all that it started.
+//! `everstep-bench`: how many steps a worker settles each second, and how soon a start or a signal has its first effect.
+//! Starts a private PostgreSQL and a worker process, measures, prints a table, and stops all that it started.
 //!
 //! | file | idea |
 //! |---|---|
 //! | `options`, `report` | what is asked for, and what is answered |
 //! | `server`, `flush.c` | the PostgreSQL that is measured, and its flush |
 //! | `worker` | the worker's process |
-//! | `steps`, `idle` | the scenarios |
+//! | `steps`, `idle`, `signal` | the scenarios |
+//! | `effects` | what is waited for on an idle system |
 //! | `yardstick` | the same rows by a script that is written by hand |
 //! | `database` | statements that seed and count |
 //!
 //! What each figure means: `docs/performance.md`.
 
 mod database;
+mod effects;
 mod idle;
 mod options;
 mod report;
 mod server;
+mod signal;
 mod steps;
 mod worker;
 mod yardstick;
@@ -95,8 +98,8 @@ async fn measure_all(asked: &Measure, server: &mut Server) -> Result<Vec<Row>, F
     for scenario in &asked.scenario {
         let in_flight: &[u32] = match scenario {
             Scenario::Steps => &asked.in_flight,
-            // One start at a time is what idle means.
-            Scenario::Idle => &[1],
+            // One start or signal at a time is what idle means.
+            Scenario::Idle | Scenario::Signal => &[1],
         };
         for &in_flight in in_flight {
             let mut measured = Vec::new();
@@ -111,6 +114,7 @@ async fn measure_all(asked: &Measure, server: &mut Server) -> Result<Vec<Row>, F
                 measured.push(match scenario {
                     Scenario::Steps => steps::measure(server, asked, in_flight).await?,
                     Scenario::Idle => idle::measure(server, asked).await?,
+                    Scenario::Signal => signal::measure(server, asked).await?,
                 });
             }
             let Some(row) = report::median(measured) else { continue };

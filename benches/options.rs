@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Measures a worker on a private PostgreSQL: no-op steps per second, beside a script that inserts the same rows, and the
-/// time from a start to its first effect.
+/// time from a start or a signal to its first effect.
 ///
 /// Needs PostgreSQL 15 or newer with pgbench, and for --flush 1ms a C compiler (cc). Everything that it starts is private
 /// and ends with it. The table goes to standard output, what is being done to standard error. docs/performance.md explains
@@ -83,6 +83,8 @@ pub(crate) enum Scenario {
     Steps,
     /// From the commit of a start to its first effect, on an idle system
     Idle,
+    /// From the commit of a signal to the effect that waited for it, on an idle system
+    Signal,
 }
 
 impl Scenario {
@@ -90,6 +92,7 @@ impl Scenario {
         match self {
             Self::Steps => "steps",
             Self::Idle => "idle",
+            Self::Signal => "signal",
         }
     }
 }
@@ -133,12 +136,15 @@ mod tests {
             "--in-flight",
             "1,16",
             "--scenario",
-            "steps,idle",
+            "steps,idle,signal",
             "--flush",
             "none",
         ]);
         assert_eq!(cli.measure.in_flight, [1, 16]);
-        assert_eq!(cli.measure.scenario, [Scenario::Steps, Scenario::Idle]);
+        assert_eq!(
+            cli.measure.scenario,
+            [Scenario::Steps, Scenario::Idle, Scenario::Signal]
+        );
         assert_eq!(cli.measure.flush, Flush::None);
         assert!(cli.role.is_none());
     }

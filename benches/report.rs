@@ -11,7 +11,7 @@ pub(crate) struct Row {
     pub(crate) steps_per_run: u32,
     /// Steps settled per second.
     pub(crate) steps_per_second: Option<f64>,
-    /// `steps`: of one step, from the decision that began it to the one that settled it. `idle`: from commit to effect.
+    /// `steps`: of one step, from the decision that began it to the one that settled it. `idle`, `signal`: from commit to effect.
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
     /// Steps per second that the hand-written script reaches.
