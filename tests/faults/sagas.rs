@@ -72,9 +72,9 @@ async fn saga(name: &'static str, moment: impl AsyncFn(&Shop, usize)) -> (Shop, 
         .await
         .unwrap();
     store.ring(Bell::Work);
-    for effect in 0..EFFECTS.len() {
+    for (effect, path) in EFFECTS.iter().enumerate() {
         // Who holds it is asked before: it may be over by the moment. One who was killed holds it until it is taken over.
-        eventually(EFFECTS[effect], DEADLINE, async || shop.seen().len() > effect).await;
+        eventually(path, DEADLINE, async || shop.seen().len() > effect).await;
         let mut owner = world.owner(name).await;
         while !fleet.has(owner) {
             owner = world.owner(name).await;

@@ -25,6 +25,9 @@ const PAUSE: u64 = 400;
 /// The longest time from a posting to the kill, in milliseconds: about as long as it takes until the signal is consumed.
 const UNTIL_KILL: u64 = 25;
 
+/// Its place in the order, its run, which of the run's it is, the decision that consumed it, and its outcome.
+type Letter = (i64, uuid::Uuid, i32, Option<i32>, Option<String>);
+
 const UNTAKEN: &str = "SELECT count(*) FROM everstep.inbox WHERE taken_seq IS NULL AND outcome IS NULL";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,7 +68,7 @@ async fn a_signal_is_consumed_once_whoever_is_killed_between_its_posting_and_its
     fleet.all_run();
 
     let recorded = history::runs(&world.system.direct_url).await;
-    let rows: Vec<(i64, uuid::Uuid, i32, Option<i32>, Option<String>)> =
+    let rows: Vec<Letter> =
         sqlx::query_as("SELECT id, run_id, dedup_key::int, consumed_seq, outcome FROM everstep.inbox ORDER BY id")
             .fetch_all(&mut sql)
             .await
