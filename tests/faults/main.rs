@@ -4,9 +4,9 @@
 //! | file | what happens |
 //! |---|---|
 //! | `kills` | SIGKILLs of workers and controllers, at random, for as long as there are runs |
+//! | `signal_objects` | SIGKILLs of workers and controllers between the creation of Signals and their consumption |
 //! | `signals` | SIGKILLs of workers between the posting of signals and their consumption |
 //! | `sagas` | the worker dies at every boundary of a run that is undone |
-//! | `signal_objects` | SIGKILLs between the creation of Signals and their consumption |
 //! | `takeover` | one worker dies, stalls or is stopped; another one goes on |
 //! | `outages` | the API server or PostgreSQL is away |
 //! | `replicas` | two controllers, neither of which leads |

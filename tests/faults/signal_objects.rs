@@ -27,10 +27,10 @@ const WAITS: &str =
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_is_killed_every_signal_is_consumed_once_by_its_run() {
-    let mut random = Random::new("signals");
+    let mut random = Random::new("signal_objects");
     let kills = setting("FAULTS_KILLS", KILLS);
     let runs = kills as usize * BATCH;
-    let system = System::new("signalled").await;
+    let system = System::new("objects").await;
     let mut fleet = Fleet::start(&system, 3, 2).await;
     system.apply(&workflow("held", WAITS)).await;
     system
@@ -78,7 +78,7 @@ async fn whoever_is_killed_every_signal_is_consumed_once_by_its_run() {
     }
     let takeovers = "SELECT count(*) FROM everstep.journal WHERE events::text LIKE '%TakenOver%'";
     eprintln!(
-        "signals: {runs} consumed, {kills} kills, {} takeovers",
+        "signal_objects: {runs} consumed, {kills} kills, {} takeovers",
         system.count(takeovers).await
     );
     fleet.stop().await;
