@@ -61,6 +61,9 @@ pub(crate) async fn measure(server: &mut Server, asked: &Measure) -> Result<Row,
         p99_ms: percentile(&latencies, 0.99),
         yardstick_per_second: None,
         ratio: None,
+        starts_per_second: None,
+        payloads_per_second: None,
+        finished: None,
     })
 }
 

@@ -6,7 +6,7 @@
 //! | `options`, `report` | what is asked for, and what is answered |
 //! | `server`, `flush.c` | the PostgreSQL that is measured, and its flush |
 //! | `worker` | the worker's process |
-//! | `steps`, `idle` | the scenarios |
+//! | `steps`, `idle`, `start` | the scenarios |
 //! | `yardstick` | the same rows by a script that is written by hand |
 //! | `database` | statements that seed and count |
 //!
@@ -17,6 +17,7 @@ mod idle;
 mod options;
 mod report;
 mod server;
+mod start;
 mod steps;
 mod worker;
 mod yardstick;
@@ -87,7 +88,7 @@ fn measure(asked: &Measure) -> Result<(), Failure> {
 
 #[expect(clippy::print_stdout, reason = "the table is the answer of this program")]
 async fn measure_all(asked: &Measure, server: &mut Server) -> Result<Vec<Row>, Failure> {
-    if asked.scenario.contains(&Scenario::Steps) {
+    if asked.scenario.iter().any(|scenario| *scenario != Scenario::Idle) {
         server.fill_log().await?;
     }
     let mut rows = Vec::new();
@@ -97,6 +98,8 @@ async fn measure_all(asked: &Measure, server: &mut Server) -> Result<Vec<Row>, F
             Scenario::Steps => &asked.in_flight,
             // One start at a time is what idle means.
             Scenario::Idle => &[1],
+            // Its clients are as many as the comparison says.
+            Scenario::Start => &[start::CLIENTS],
         };
         for &in_flight in in_flight {
             let mut measured = Vec::new();
@@ -111,6 +114,7 @@ async fn measure_all(asked: &Measure, server: &mut Server) -> Result<Vec<Row>, F
                 measured.push(match scenario {
                     Scenario::Steps => steps::measure(server, asked, in_flight).await?,
                     Scenario::Idle => idle::measure(server, asked).await?,
+                    Scenario::Start => start::measure(server, asked).await?,
                 });
             }
             let Some(row) = report::median(measured) else { continue };

@@ -83,6 +83,8 @@ pub(crate) enum Scenario {
     Steps,
     /// From the commit of a start to its first effect, on an idle system
     Idle,
+    /// Starts per second by SQL with 64 clients, and whether the worker keeps up
+    Start,
 }
 
 impl Scenario {
@@ -90,6 +92,7 @@ impl Scenario {
         match self {
             Self::Steps => "steps",
             Self::Idle => "idle",
+            Self::Start => "start",
         }
     }
 }
