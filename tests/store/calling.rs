@@ -597,7 +597,7 @@ async fn grants_say_what_is_wrong_with_them_and_hold_the_role() {
         ("grant_namespace('nobody_there', 'shop')".to_owned(), "42704"),
         ("grant_namespace('public', 'shop')".to_owned(), "42704"),
         (format!("grant_namespace('{role}' || repeat('x', 64), 'shop')"), "42704"),
-        (format!("grant_namespace(NULL, 'shop')"), "22004"),
+        ("grant_namespace(NULL, 'shop')".to_owned(), "22004"),
         (format!("grant_namespace('{role}', NULL)"), "22004"),
         (format!("grant_namespace('{role}', '')"), "22023"),
         (format!("grant_namespace('{role}', 'Shop; DROP')"), "22023"),
