@@ -156,6 +156,14 @@ impl Database {
         Ok(row.try_get(0)?)
     }
 
+    /// Whether every run that was started has ended.
+    pub(crate) async fn is_idle(&mut self) -> Result<bool, Failure> {
+        let row = self
+            .one("SELECT NOT EXISTS (SELECT FROM everstep.active) AND NOT EXISTS (SELECT FROM everstep.arrivals)")
+            .await?;
+        Ok(row.try_get(0)?)
+    }
+
     /// The database's time.
     pub(crate) async fn now(&mut self) -> Result<f64, Failure> {
         Ok(self
@@ -228,7 +236,7 @@ impl Database {
 }
 
 /// A sequence of no-op steps, each of which reads the one before in its condition: real references, real expressions.
-fn definition(steps: u32) -> Value {
+pub(crate) fn definition(steps: u32) -> Value {
     let step = |number: u32| match number {
         1 => json!({"name": "s1", "noop": {}}),
         _ => {

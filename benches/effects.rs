@@ -73,6 +73,9 @@ pub(crate) fn row(scenario: Scenario, asked: &Measure, mut latencies: Vec<f64>) 
         p99_ms: percentile(&latencies, 0.99),
         yardstick_per_second: None,
         ratio: None,
+        starts_per_second: None,
+        payloads_per_second: None,
+        finished: None,
     }
 }
 

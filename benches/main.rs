@@ -6,7 +6,7 @@
 //! | `options`, `report` | what is asked for, and what is answered |
 //! | `server`, `flush.c` | the PostgreSQL that is measured, and its flush |
 //! | `worker` | the worker's process |
-//! | `steps`, `idle`, `signal` | the scenarios |
+//! | `steps`, `idle`, `signal`, `start` | the scenarios |
 //! | `effects` | what is waited for on an idle system |
 //! | `yardstick` | the same rows by a script that is written by hand |
 //! | `database` | statements that seed and count |
@@ -20,6 +20,7 @@ mod options;
 mod report;
 mod server;
 mod signal;
+mod start;
 mod steps;
 mod worker;
 mod yardstick;
@@ -90,7 +91,7 @@ fn measure(asked: &Measure) -> Result<(), Failure> {
 
 #[expect(clippy::print_stdout, reason = "the table is the answer of this program")]
 async fn measure_all(asked: &Measure, server: &mut Server) -> Result<Vec<Row>, Failure> {
-    if asked.scenario.contains(&Scenario::Steps) {
+    if asked.scenario.iter().any(|scenario| *scenario != Scenario::Idle) {
         server.fill_log().await?;
     }
     let mut rows = Vec::new();
@@ -100,6 +101,8 @@ async fn measure_all(asked: &Measure, server: &mut Server) -> Result<Vec<Row>, F
             Scenario::Steps => &asked.in_flight,
             // One start or signal at a time is what idle means.
             Scenario::Idle | Scenario::Signal => &[1],
+            // Its clients are as many as the comparison says.
+            Scenario::Start => &[start::CLIENTS],
         };
         for &in_flight in in_flight {
             let mut measured = Vec::new();
@@ -115,6 +118,7 @@ async fn measure_all(asked: &Measure, server: &mut Server) -> Result<Vec<Row>, F
                     Scenario::Steps => steps::measure(server, asked, in_flight).await?,
                     Scenario::Idle => idle::measure(server, asked).await?,
                     Scenario::Signal => signal::measure(server, asked).await?,
+                    Scenario::Start => start::measure(server, asked).await?,
                 });
             }
             let Some(row) = report::median(measured) else { continue };

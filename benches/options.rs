@@ -85,6 +85,8 @@ pub(crate) enum Scenario {
     Idle,
     /// From the commit of a signal to the effect that waited for it, on an idle system
     Signal,
+    /// Starts per second by SQL with 64 clients, and whether the worker keeps up
+    Start,
 }
 
 impl Scenario {
@@ -93,6 +95,7 @@ impl Scenario {
             Self::Steps => "steps",
             Self::Idle => "idle",
             Self::Signal => "signal",
+            Self::Start => "start",
         }
     }
 }

@@ -12,19 +12,36 @@ pub(crate) struct Row {
     /// Steps settled per second.
     pub(crate) steps_per_second: Option<f64>,
     /// `steps`: of one step, from the decision that began it to the one that settled it. `idle`, `signal`: from commit to effect.
+    /// `start`: from the call to the run's first decision.
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
-    /// Steps per second that the hand-written script reaches.
+    /// Steps per second that the hand-written script reaches; `start`: rows per second, into a table with a run's columns.
     pub(crate) yardstick_per_second: Option<f64>,
-    /// `steps_per_second / yardstick_per_second`.
+    /// `steps_per_second`, or `starts_per_second`, over `yardstick_per_second`.
     pub(crate) ratio: Option<f64>,
+    /// Runs started per second by SQL.
+    pub(crate) starts_per_second: Option<f64>,
+    /// Rows per second into a table with an id and a payload.
+    pub(crate) payloads_per_second: Option<f64>,
+    /// Of the runs started, the share that had finished two seconds after the last start.
+    pub(crate) finished: Option<f64>,
 }
 
 /// The table's head.
 pub(crate) fn head() -> String {
     format!(
-        "{:<9}{:<7}{:>10}{:>7}{:>14}{:>10}{:>10}{:>14}{:>8}",
-        "scenario", "flush", "in flight", "steps", "steps/s", "p50 ms", "p99 ms", "yardstick/s", "ratio"
+        "{:<9}{:<7}{:>10}{:>7}{:>14}{:>10}{:>10}{:>14}{:>8}{:>10}{:>10}",
+        "scenario",
+        "flush",
+        "in flight",
+        "steps",
+        "steps/s",
+        "p50 ms",
+        "p99 ms",
+        "yardstick/s",
+        "ratio",
+        "starts/s",
+        "finished"
     )
 }
 
@@ -32,9 +49,9 @@ impl Row {
     /// One line of the table.
     pub(crate) fn line(&self) -> String {
         let whole = |figure: Option<f64>| figure.map_or_else(|| "-".to_owned(), |figure| format!("{figure:.0}"));
-        let ratio = self.ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
+        let share = |figure: Option<f64>| figure.map_or_else(|| "-".to_owned(), |figure| format!("{figure:.2}"));
         format!(
-            "{:<9}{:<7}{:>10}{:>7}{:>14}{:>10.2}{:>10.2}{:>14}{:>8}",
+            "{:<9}{:<7}{:>10}{:>7}{:>14}{:>10.2}{:>10.2}{:>14}{:>8}{:>10}{:>10}",
             self.scenario,
             self.flush,
             self.in_flight,
@@ -43,15 +60,18 @@ impl Row {
             self.p50_ms,
             self.p99_ms,
             whole(self.yardstick_per_second),
-            ratio
+            share(self.ratio),
+            whole(self.starts_per_second),
+            share(self.finished)
         )
     }
 }
 
-/// Of several measurements the one in the middle: by steps per second, and where there are none by the median latency.
+/// Of several measurements the one in the middle: by steps per second, where there are none by the ratio, and where there
+/// is none by the median latency.
 pub(crate) fn median(mut rows: Vec<Row>) -> Option<Row> {
     rows.sort_by(|a, b| {
-        let key = |row: &Row| row.steps_per_second.unwrap_or(row.p50_ms);
+        let key = |row: &Row| row.steps_per_second.or(row.ratio).unwrap_or(row.p50_ms);
         key(a).total_cmp(&key(b))
     });
     let middle = rows.len() / 2;
@@ -87,6 +107,9 @@ mod tests {
             p99_ms: 2.0,
             yardstick_per_second: None,
             ratio: None,
+            starts_per_second: None,
+            payloads_per_second: None,
+            finished: None,
         }
     }
 
@@ -116,6 +139,9 @@ mod tests {
             "p99_ms",
             "yardstick_per_second",
             "ratio",
+            "starts_per_second",
+            "payloads_per_second",
+            "finished",
         ];
         agreed.sort_unstable();
         let mut fields = fields;

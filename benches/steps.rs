@@ -61,6 +61,9 @@ pub(crate) async fn measure(server: &mut Server, asked: &Measure, in_flight: u32
         p99_ms: settled.p99_ms,
         yardstick_per_second: Some(yardstick),
         ratio: Some(settled.steps_per_second() / yardstick),
+        starts_per_second: None,
+        payloads_per_second: None,
+        finished: None,
     })
 }
 

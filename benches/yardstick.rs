@@ -142,7 +142,7 @@ pub(crate) async fn measure(
 }
 
 /// From `tps = 1234.567890 (without initial connection time)`.
-fn transactions_per_second(said: &str) -> Option<f64> {
+pub(crate) fn transactions_per_second(said: &str) -> Option<f64> {
     let figure = said.lines().find_map(|line| line.strip_prefix("tps = "))?;
     figure.split_whitespace().next()?.parse().ok()
 }

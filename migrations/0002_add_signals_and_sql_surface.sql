@@ -31,7 +31,38 @@ CREATE INDEX inbox_unshown ON everstep.inbox (id)
   WHERE kind = 'Signal' AND source_uid IS NOT NULL AND outcome IS NOT NULL AND NOT shown;
 
 -- Objects by name: targets of signals, and Workflows that are started by name.
-CREATE INDEX owners_named ON everstep.owners (namespace, name, kind);
+CREATE INDEX owners_named ON everstep.owners (namespace, name, kind, accepted_at);
+
+-- The start that an object wished for last: with an idempotencyKey, the run is perhaps another object's.
+ALTER TABLE everstep.owners ADD COLUMN start_key text COLLATE "C";
+
+-- The Workflow object that a run without an owner was started from: its retention, suspension and deletion reach the run.
+ALTER TABLE everstep.runs ADD COLUMN workflow_uid text COLLATE "C";
+CREATE INDEX runs_of_workflow ON everstep.runs (workflow_uid) WHERE workflow_uid IS NOT NULL AND finished_at IS NULL;
+-- Pages of a namespace, in the order of run_list.
+CREATE INDEX runs_in_namespace ON everstep.runs (namespace, id);
+
+-- Runs that SQL has started and that no worker has met yet: what an application's transaction has to write, and nothing
+-- more. Workers make rows of runs, active and audit of them, many in one statement.
+CREATE TABLE everstep.arrivals (
+  run_id uuid PRIMARY KEY,
+  namespace text COLLATE "C" NOT NULL,
+  workflow text COLLATE "C" NOT NULL,
+  workflow_uid text COLLATE "C" NOT NULL,
+  definition_id uuid NOT NULL,
+  input json,                                 -- null: the definition's
+  actor name NOT NULL,
+  at timestamptz NOT NULL
+) WITH (                                      -- a row lives for moments, as those of active do
+  autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0
+);
+DO $$
+BEGIN
+  IF EXISTS (SELECT FROM pg_settings WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals)) THEN
+    ALTER TABLE everstep.arrivals ALTER COLUMN input SET COMPRESSION lz4;
+  END IF;
+END
+$$;
 
 -- ---------------------------------------------------------------------------------------------------------------------
 -- The SQL surface. Applications call it in their own transactions, through any pooler: nothing of a session is used.
@@ -57,7 +88,7 @@ DECLARE
   size integer := octet_length(value::text);
 BEGIN
   RETURN CASE
-    WHEN size < 100 THEN NULL
+    WHEN size < 200 THEN NULL
     WHEN size > bytes THEN format('has %s bytes, more than %s', size, bytes)
     WHEN jsonb_path_exists(value, format('strict $.**{%s} ? (@.type() == "object" || @.type() == "array")', levels)::jsonpath)
       THEN format('is nested deeper than %s levels', levels)
@@ -123,59 +154,93 @@ BEGIN
 END
 $$;
 
--- Each expression and each statement of a function costs once a transaction: so a start that works asks nothing twice, and
--- why one was refused is looked for only then.
+-- A start with a key: whether there is such a run already, another transaction may have to say first.
+CREATE FUNCTION everstep.start_once(workflow text, input jsonb, key text) RETURNS uuid
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+  it record;
+  run uuid := everstep.uuidv7();
+BEGIN
+  SELECT o.uid, o.namespace, o.name, o.definition_id, o.suspended INTO it
+  FROM everstep.owners AS o
+  JOIN everstep.grants AS g ON g.namespace = o.namespace AND g.role = everstep.caller()
+  WHERE o.namespace = split_part(start_once.workflow, '/', 1)
+    AND o.name = split_part(start_once.workflow, '/', 2) AND o.kind = 'Workflow'
+    AND o.gone_at IS NULL AND o.definition_id IS NOT NULL
+    AND start_once.workflow NOT LIKE '%/%/%'
+    AND octet_length(start_once.key) BETWEEN 1 AND 253
+    AND (start_once.input IS NULL OR everstep.unfit(start_once.input, 262144, 100) IS NULL)
+  ORDER BY o.accepted_at DESC
+  LIMIT 1;
+  IF it.suspended IS NOT FALSE THEN
+    RETURN NULL;
+  END IF;
+  -- Waits for another transaction that is starting the same; if that is rolled back, this one starts.
+  INSERT INTO everstep.starts (namespace, workflow, start_key, run_id)
+  VALUES (it.namespace, it.name, 'key/' || start_once.key, run)
+  ON CONFLICT DO NOTHING;
+  IF NOT FOUND THEN
+    -- A statement of its own: it sees what this one has waited for.
+    SELECT s.run_id INTO STRICT run
+    FROM everstep.starts AS s
+    WHERE s.namespace = it.namespace AND s.workflow = it.name AND s.start_key = 'key/' || start_once.key;
+    RETURN run;
+  END IF;
+  -- Not by way of arrivals: a start key without a run is a run that was lost, and would be made again.
+  WITH born AS (
+    INSERT INTO everstep.runs (id, namespace, workflow, workflow_uid, start_key, definition_id, input, trigger)
+    VALUES (run, it.namespace, it.name, it.uid, 'key/' || start_once.key, it.definition_id, start_once.input::json, 'SQL')
+  ), ready AS (
+    INSERT INTO everstep.active (run_id, namespace) VALUES (run, it.namespace)
+  )
+  INSERT INTO everstep.audit (actor, operation, run_id, epoch)
+  VALUES (everstep.caller(), 'started', run, (SELECT epoch FROM everstep.cluster));
+  RETURN run;
+END
+$$;
+
+-- Each expression and each statement of a function costs once a transaction: so a start that works is one of each, and why
+-- one was refused is looked for only then.
 CREATE FUNCTION everstep.start(workflow text, input jsonb DEFAULT NULL, key text DEFAULT NULL) RETURNS uuid
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-  ns text;
-  wf text;
-  caller name;
-  definition uuid;
   run uuid;
 BEGIN
-  SELECT o.namespace, o.name, g.role, CASE WHEN o.suspended THEN NULL ELSE o.definition_id END, everstep.uuidv7()
-  INTO ns, wf, caller, definition, run
-  FROM everstep.grants AS g
-  JOIN everstep.owners AS o ON o.namespace = g.namespace
-  WHERE g.role = everstep.caller()
-    AND g.namespace = split_part(start.workflow, '/', 1)
-    AND o.name = split_part(start.workflow, '/', 2) AND o.kind = 'Workflow'
-    AND o.gone_at IS NULL AND o.definition_id IS NOT NULL
-    AND start.workflow NOT LIKE '%/%/%'
-    AND (start.key IS NULL OR octet_length(start.key) BETWEEN 1 AND 253)
-    AND (start.input IS NULL OR everstep.unfit(start.input, 262144, 100) IS NULL)
-  -- The object that has the name now, of those that had it.
-  ORDER BY o.accepted_at DESC
-  LIMIT 1;
-  IF definition IS NULL THEN
+  IF start.key IS NULL THEN
+    INSERT INTO everstep.arrivals AS a (run_id, namespace, workflow, workflow_uid, definition_id, input, actor, at)
+    SELECT everstep.uuidv7(), o.namespace, o.name, o.uid, o.definition_id, start.input::json, everstep.caller(),
+      everstep.now()
+    FROM (
+      SELECT o.uid, o.namespace, o.name, o.definition_id, o.suspended
+      FROM everstep.owners AS o
+      WHERE o.namespace = split_part(start.workflow, '/', 1)
+        AND o.name = split_part(start.workflow, '/', 2) AND o.kind = 'Workflow'
+        AND o.gone_at IS NULL AND o.definition_id IS NOT NULL
+      -- The object that has the name now, of those that had it.
+      ORDER BY o.accepted_at DESC
+      LIMIT 1
+    ) AS o
+    WHERE NOT o.suspended
+      AND start.workflow NOT LIKE '%/%/%'
+      AND EXISTS (
+        SELECT 1 FROM everstep.grants AS g
+        WHERE g.role = everstep.caller() AND g.namespace = split_part(start.workflow, '/', 1))
+      -- What is short is fit: not worth a call.
+      AND (start.input IS NULL OR octet_length(start.input::text) < 200
+        OR everstep.unfit(start.input, 262144, 100) IS NULL)
+    RETURNING a.run_id INTO run;
+  ELSE
+    run := everstep.start_once(start.workflow, start.input, start.key);
+  END IF;
+  IF run IS NULL THEN
     PERFORM everstep.refuse_start(start.workflow, start.input, start.key);
   END IF;
-
-  IF start.key IS NOT NULL THEN
-    -- Waits for another transaction that is starting the same; if that is rolled back, this one starts.
-    INSERT INTO everstep.starts (namespace, workflow, start_key, run_id)
-    VALUES (ns, wf, 'key/' || start.key, run)
-    ON CONFLICT DO NOTHING;
-    IF NOT FOUND THEN
-      -- A statement of its own: it sees what this one has waited for.
-      SELECT s.run_id INTO STRICT run
-      FROM everstep.starts AS s
-      WHERE s.namespace = ns AND s.workflow = wf AND s.start_key = 'key/' || start.key;
-      RETURN run;
-    END IF;
-  END IF;
-  WITH born AS (
-    INSERT INTO everstep.runs (id, namespace, workflow, start_key, definition_id, input, trigger)
-    VALUES (run, ns, wf, coalesce('key/' || start.key, 'sql/' || run), definition, start.input::json, 'SQL')
-  ), ready AS (
-    INSERT INTO everstep.active (run_id, namespace) VALUES (run, ns)
-  )
-  INSERT INTO everstep.audit (actor, operation, run_id, epoch)
-  VALUES (caller, 'started', run, (SELECT epoch FROM everstep.cluster));
   -- One at a time rings, for NOTIFY takes a lock at commit that is one for the whole server; the others are found by
   -- whoever was woken, or by the next poll.
   IF pg_try_advisory_xact_lock(1702258034, 1) THEN
@@ -194,10 +259,14 @@ AS $$
 DECLARE
   phase text;
 BEGIN
+  -- One statement: a run moves from one table to the other at once, and one of both has it.
   SELECT r.phase INTO phase
-  FROM everstep.runs AS r
-  JOIN everstep.grants AS g ON g.namespace = r.namespace AND g.role = everstep.caller()
-  WHERE r.id = phase_for_caller.run;
+  FROM (
+    SELECT r.namespace, r.phase FROM everstep.runs AS r WHERE r.id = phase_for_caller.run
+    UNION ALL
+    SELECT a.namespace, 'Pending' FROM everstep.arrivals AS a WHERE a.run_id = phase_for_caller.run
+  ) AS r
+  JOIN everstep.grants AS g ON g.namespace = r.namespace AND g.role = everstep.caller();
   IF phase IS NULL THEN
     RAISE EXCEPTION USING ERRCODE = 'no_data_found',
       MESSAGE = format('everstep.%s: role %s has no run %s', operation, everstep.caller(), coalesce(run::text, 'NULL')),
@@ -441,7 +510,15 @@ SELECT r.id, r.namespace, r.workflow, r.owner_kind, r.owner_name, r.start_key, r
   everstep.readable(r.summary) -> 'error' AS error,
   everstep.readable(r.summary) -> 'output' AS output,
   r.deadline, r.created_at, r.started_at, r.finished_at
-FROM everstep.runs AS r
+FROM (
+  SELECT r.id, r.namespace, r.workflow, r.owner_kind, r.owner_name, r.start_key, r.trigger, r.phase, r.reason, r.summary,
+    r.deadline, r.created_at, r.started_at, r.finished_at
+  FROM everstep.runs AS r
+  UNION ALL
+  SELECT a.run_id, a.namespace, a.workflow, NULL, NULL, 'sql/' || a.run_id, 'SQL', 'Pending', NULL, NULL,
+    NULL, a.at, NULL, NULL
+  FROM everstep.arrivals AS a
+) AS r
 WHERE r.namespace = ANY (ARRAY(SELECT g.namespace FROM everstep.grants AS g WHERE g.role = everstep.caller()))
 ORDER BY r.id DESC;
 
@@ -496,7 +573,8 @@ ORDER BY r.id, s.begun_seq, s.step, s.deed;
 -- Whoever gets into the schema may call and read these, and no table.
 REVOKE ALL ON ALL TABLES IN SCHEMA everstep FROM PUBLIC;
 REVOKE ALL ON FUNCTION everstep.grant_namespace(text, text), everstep.revoke_namespace(text, text),
-  everstep.phase_for_caller(text, uuid), everstep.refuse_start(text, jsonb, text) FROM PUBLIC;
+  everstep.phase_for_caller(text, uuid), everstep.refuse_start(text, jsonb, text),
+  everstep.start_once(text, jsonb, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION everstep.start(text, jsonb, text), everstep.signal(uuid, text, jsonb, text),
   everstep.cancel(uuid, text), everstep.retry(uuid, text), everstep.caller() TO PUBLIC;
 GRANT SELECT ON everstep.run_list, everstep.run_history, everstep.step_list TO PUBLIC;

@@ -9,11 +9,21 @@ use super::{Submission, pool::Statement};
 const SEND: &str = "
 WITH wish AS (
   SELECT wish.*, r.id AS run_id, wish.uid || '/' || wish.generation || '/' || wish.kind AS dedup_key
-  FROM UNNEST($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[]) WITH ORDINALITY
-    AS wish (uid, name, generation, kind, payload, place)
+  FROM UNNEST($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[]) WITH ORDINALITY
+    AS wish (uid, name, generation, kind, payload, start_key, place)
   -- A stale replica commands nothing.
   JOIN everstep.owners AS o ON o.uid = wish.uid AND o.generation = wish.generation
-  JOIN everstep.runs AS r ON r.owner_uid = wish.uid AND r.finished_at IS NULL
+  CROSS JOIN LATERAL (
+    SELECT id
+    FROM everstep.runs
+    WHERE owner_uid = wish.uid AND finished_at IS NULL
+      -- What replaces a run is not what is to be cancelled, and is not when the same call comes again.
+      AND (o.kind <> 'Workflow' OR wish.kind IN ('Pause', 'Resume') OR start_key IS DISTINCT FROM wish.start_key)
+    UNION ALL
+    SELECT id
+    FROM everstep.runs
+    WHERE workflow_uid = wish.uid AND finished_at IS NULL AND wish.kind IN ('Pause', 'Resume')
+  ) AS r
 ), sent AS (
   INSERT INTO everstep.inbox AS i (run_id, kind, dedup_key, source_uid, source_name, generation, payload, by)
   SELECT run_id, kind, dedup_key, uid, name, generation, payload::json, 'controller'
@@ -75,6 +85,11 @@ pub(super) fn send(wishes: &[Submission]) -> Statement<'static> {
         .bind(
             each.iter()
                 .map(|(wish, command)| command.payload(wish.generation))
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            each.iter()
+                .map(|(wish, _)| wish.start.as_ref().map(|start| start.start_key.clone()))
                 .collect::<Vec<_>>(),
         )
 }

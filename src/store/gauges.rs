@@ -31,7 +31,13 @@ impl Store {
         let rows = self
             .fetch(|| {
                 sqlx::query(
-                    "SELECT phase, count(*) AS runs FROM everstep.runs WHERE finished_at IS NULL GROUP BY phase",
+                    "SELECT phase, sum(runs)::bigint AS runs
+                     FROM (
+                       SELECT phase, count(*) AS runs FROM everstep.runs WHERE finished_at IS NULL GROUP BY phase
+                       UNION ALL
+                       SELECT 'Pending', count(*) FROM everstep.arrivals HAVING count(*) > 0
+                     ) AS counted
+                     GROUP BY phase",
                 )
             })
             .await?;
@@ -52,9 +58,9 @@ impl Store {
         let rows = self
             .fetch(|| {
                 sqlx::query(
-                    "SELECT extract(epoch FROM (SELECT everstep.now()) - min(ready_at))::float8 AS seconds
-                     FROM everstep.active
-                     WHERE worker_id IS NULL",
+                    "SELECT extract(epoch FROM (SELECT everstep.now()) - least(
+                       (SELECT min(ready_at) FROM everstep.active WHERE worker_id IS NULL),
+                       (SELECT at FROM everstep.arrivals ORDER BY run_id LIMIT 1)))::float8 AS seconds",
                 )
             })
             .await?;

@@ -26,7 +26,9 @@ WITH untaken AS MATERIALIZED (
     a.run_id IS NULL AND r.id IS NOT NULL AND r.finished_at IS NULL AS parked,
     r.finished_at IS NOT NULL
       -- Its run is gone, retired while the mail was under way. A day: a run that was lost may be repaired.
-      OR (r.id IS NULL AND i.received_at < (SELECT everstep.now()) - interval '1 day') AS late
+      -- Nor is it over when no worker has met it yet.
+      OR (r.id IS NULL AND i.received_at < (SELECT everstep.now()) - interval '1 day'
+        AND NOT EXISTS (SELECT 1 FROM everstep.arrivals AS waiting WHERE waiting.run_id = i.run_id)) AS late
   FROM (
     SELECT id, run_id, received_at, row_number() OVER (PARTITION BY run_id ORDER BY id) AS place
     FROM everstep.inbox

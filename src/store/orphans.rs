@@ -14,11 +14,27 @@ const LIVE_OWNERS: &str = "
 SELECT o.uid, o.kind, o.namespace, o.name, o.deletion_policy, o.suspected_at, o.gone_at, live_runs, uncancelled_runs,
   (SELECT everstep.now()) AS read_at
 FROM (
-  SELECT owner_uid, count(*) AS live_runs,
-    count(*) FILTER (WHERE NOT EXISTS (
-      SELECT 1 FROM everstep.inbox AS i WHERE i.run_id = r.id AND i.kind = 'Cancel')) AS uncancelled_runs
-  FROM everstep.runs AS r
-  WHERE finished_at IS NULL AND owner_uid > $1
+  SELECT owner_uid, sum(live_runs)::bigint AS live_runs, sum(uncancelled_runs)::bigint AS uncancelled_runs
+  FROM (
+    (SELECT owner_uid, count(*) AS live_runs,
+      count(*) FILTER (WHERE NOT EXISTS (
+        SELECT 1 FROM everstep.inbox AS i WHERE i.run_id = r.id AND i.kind = 'Cancel')) AS uncancelled_runs
+    FROM everstep.runs AS r
+    WHERE finished_at IS NULL AND owner_uid > $1
+    GROUP BY owner_uid
+    ORDER BY owner_uid
+    LIMIT $2)
+    UNION ALL
+    -- What SQL started from a Workflow ends with it.
+    (SELECT workflow_uid, count(*),
+      count(*) FILTER (WHERE NOT EXISTS (
+        SELECT 1 FROM everstep.inbox AS i WHERE i.run_id = r.id AND i.kind = 'Cancel'))
+    FROM everstep.runs AS r
+    WHERE finished_at IS NULL AND workflow_uid > $1
+    GROUP BY workflow_uid
+    ORDER BY workflow_uid
+    LIMIT $2)
+  ) AS r
   GROUP BY owner_uid
   ORDER BY owner_uid
   LIMIT $2
@@ -32,6 +48,7 @@ SELECT o.uid, o.kind, o.namespace, o.name, o.deletion_policy, o.suspected_at, o.
 FROM everstep.owners AS o
 WHERE o.uid > $1 AND o.gone_at IS NULL
   AND NOT EXISTS (SELECT 1 FROM everstep.runs AS r WHERE r.owner_uid = o.uid AND r.finished_at IS NULL)
+  AND NOT EXISTS (SELECT 1 FROM everstep.runs AS r WHERE r.workflow_uid = o.uid AND r.finished_at IS NULL)
 ORDER BY o.uid
 LIMIT $2";
 
@@ -77,7 +94,11 @@ WITH gone AS MATERIALIZED (
   SELECT r.id, 'Cancel', 'orphan/' || gone.uid, gone.uid, gone.name,
     json_build_object('reason', 'its object was deleted'), $3
   FROM gone
-  JOIN everstep.runs AS r ON r.owner_uid = gone.uid AND r.finished_at IS NULL
+  CROSS JOIN LATERAL (
+    SELECT id FROM everstep.runs WHERE owner_uid = gone.uid AND finished_at IS NULL
+    UNION ALL
+    SELECT id FROM everstep.runs WHERE workflow_uid = gone.uid AND finished_at IS NULL
+  ) AS r
   WHERE gone.deletion_policy <> 'Orphan'
     AND NOT EXISTS (
       SELECT 1 FROM everstep.inbox AS sent
@@ -104,7 +125,12 @@ SELECT uid, runs FROM counted ORDER BY uid";
 const CANCELLED_LATELY: &str = "
 SELECT count(*) AS runs
 FROM everstep.owners AS o
-JOIN everstep.runs AS r ON r.owner_uid = o.uid
+CROSS JOIN LATERAL (
+  SELECT id FROM everstep.runs WHERE owner_uid = o.uid
+  UNION ALL
+  -- Only those that go on have an index: what has ended weighs nothing.
+  SELECT id FROM everstep.runs WHERE workflow_uid = o.uid AND finished_at IS NULL
+) AS r
 JOIN everstep.inbox AS i ON i.run_id = r.id AND i.kind = 'Cancel' AND i.dedup_key = 'orphan/' || o.uid
 WHERE o.gone_at IS NOT NULL AND i.received_at > (SELECT everstep.now()) - make_interval(secs => $1)";
 
@@ -167,9 +193,10 @@ impl Store {
         column(rows.first().ok_or(Error::NotFound)?, "runs")
     }
 
-    /// How many live runs are owned by objects: what the brake weighs against.
+    /// How many live runs are owned by objects, or were started by SQL from one: what the brake weighs against.
     pub async fn live_owned_runs(&self) -> Result<i64, Error> {
-        let count = "SELECT count(*) AS runs FROM everstep.runs WHERE finished_at IS NULL AND owner_uid IS NOT NULL";
+        let count = "SELECT (SELECT count(*) FROM everstep.runs WHERE finished_at IS NULL AND owner_uid IS NOT NULL)
+                       + (SELECT count(*) FROM everstep.runs WHERE finished_at IS NULL AND workflow_uid IS NOT NULL) AS runs";
         let rows = self.fetch(|| sqlx::query(count)).await?;
         column(rows.first().ok_or(Error::NotFound)?, "runs")
     }

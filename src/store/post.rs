@@ -11,7 +11,8 @@ use crate::engine::Phase;
 const DEPTH: usize = 99;
 
 /// The run that a `wish` is for, or null. Of several objects that had the name, the one that is there; one that is gone
-/// counts as long as a run of it goes on. Its live run, else its newest.
+/// counts as long as a run of it goes on. Its live run, else its newest, else the one that was there when it wished for a
+/// start with an idempotencyKey.
 macro_rules! aim {
     () => {
         "
@@ -23,9 +24,14 @@ WHEN 'Key' THEN (
 ELSE (
   SELECT coalesce(
     (SELECT max(l.id::text)::uuid FROM everstep.runs AS l WHERE l.owner_uid = object.uid AND l.finished_at IS NULL),
-    (SELECT n.id FROM everstep.runs AS n WHERE n.owner_uid = object.uid ORDER BY n.id DESC LIMIT 1))
+    (SELECT n.id FROM everstep.runs AS n WHERE n.owner_uid = object.uid ORDER BY n.id DESC LIMIT 1),
+    (SELECT s.run_id
+     FROM everstep.definitions AS d
+     JOIN everstep.starts AS s
+       ON s.namespace = d.namespace AND s.workflow = d.workflow AND s.start_key = object.start_key
+     WHERE d.id = object.definition_id))
   FROM (
-    SELECT o.uid
+    SELECT o.uid, o.definition_id, o.start_key
     FROM everstep.owners AS o
     WHERE o.namespace = wish.namespace AND o.name = wish.target_name AND o.kind = wish.target
       AND (o.gone_at IS NULL OR EXISTS (

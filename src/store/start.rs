@@ -55,12 +55,14 @@ WITH wish AS (
   UPDATE everstep.owners AS o
   SET generation = wish.generation, definition_id = wish.definition_id, name = wish.name, suspended = wish.suspended,
     deletion_policy = wish.deletion_policy, keep_succeeded = make_interval(secs => wish.keep_succeeded),
-    keep_failed = make_interval(secs => wish.keep_failed), accepted_at = everstep.now()
+    keep_failed = make_interval(secs => wish.keep_failed), start_key = coalesce(wish.start_key, o.start_key),
+    accepted_at = everstep.now()
   FROM wish
   WHERE o.uid = wish.uid
-    AND (o.generation, o.definition_id, o.suspended, o.deletion_policy, o.keep_succeeded, o.keep_failed)
+    AND (o.generation, o.definition_id, o.suspended, o.deletion_policy, o.keep_succeeded, o.keep_failed, o.start_key)
       IS DISTINCT FROM (wish.generation, wish.definition_id, wish.suspended, wish.deletion_policy,
-        make_interval(secs => wish.keep_succeeded), make_interval(secs => wish.keep_failed))
+        make_interval(secs => wish.keep_succeeded), make_interval(secs => wish.keep_failed),
+        coalesce(wish.start_key, o.start_key))
   RETURNING o.uid, o.generation
 ), claimed AS (
   INSERT INTO everstep.starts AS s (namespace, workflow, start_key, run_id, owner_uid)
@@ -162,7 +164,9 @@ pub struct Submission {
     pub start: Option<Start>,
     /// Start only when the object has no live run (`onChange: Finish`).
     pub only_when_idle: bool,
-    /// What its live runs are to be told, one that this call starts included; once for each generation and run.
+    /// What its live runs are to be told, once for each generation and run. `Pause` and `Resume` reach the run of `start`
+    /// too, and what SQL started from a Workflow; what ends or repeats runs of a Workflow is not meant for the one of
+    /// `start`, in this call and when it is made again.
     pub commands: Vec<Command>,
 }
 

@@ -20,6 +20,7 @@ WHERE NOT EXISTS (SELECT 1 FROM everstep.owners AS o WHERE o.definition_id = d.i
     WHERE o.namespace = d.namespace AND o.name = d.workflow
       AND o.accepted_at > (SELECT everstep.now()) - interval '7 days')
   AND NOT EXISTS (SELECT 1 FROM everstep.runs AS r WHERE r.definition_id = d.id)
+  AND NOT EXISTS (SELECT 1 FROM everstep.arrivals AS a WHERE a.definition_id = d.id)
 LIMIT $1";
 
 /// Tombstones outlast their object by 30 days, so what has none is forgotten by every cache.
@@ -28,6 +29,8 @@ SELECT o.uid
 FROM everstep.owners AS o
 WHERE o.gone_at < (SELECT everstep.now()) - interval '1 hour'
   AND NOT EXISTS (SELECT 1 FROM everstep.runs AS r WHERE r.owner_uid = o.uid)
+  AND NOT EXISTS (SELECT 1 FROM everstep.runs AS r WHERE r.workflow_uid = o.uid AND r.finished_at IS NULL)
+  AND NOT EXISTS (SELECT 1 FROM everstep.arrivals AS a WHERE a.workflow_uid = o.uid)
   AND NOT EXISTS (
     SELECT 1 FROM everstep.starts AS s
     WHERE s.namespace = o.namespace AND s.workflow = o.name AND s.owner_uid = o.uid)
@@ -45,6 +48,7 @@ WITH forgotten AS (
   DELETE FROM everstep.definitions AS d
   WHERE d.id = ANY ($1)
     AND NOT EXISTS (SELECT 1 FROM everstep.owners AS o WHERE o.definition_id = d.id)
+    AND NOT EXISTS (SELECT 1 FROM everstep.arrivals AS a WHERE a.definition_id = d.id)
     AND NOT EXISTS (
       SELECT 1 FROM everstep.runs AS r
       WHERE r.definition_id = d.id
@@ -55,6 +59,8 @@ WITH forgotten AS (
   DELETE FROM everstep.owners AS o
   WHERE o.uid = ANY ($2) AND o.gone_at IS NOT NULL
     AND NOT EXISTS (SELECT 1 FROM everstep.runs AS r WHERE r.owner_uid = o.uid)
+    AND NOT EXISTS (SELECT 1 FROM everstep.runs AS r WHERE r.workflow_uid = o.uid AND r.finished_at IS NULL)
+    AND NOT EXISTS (SELECT 1 FROM everstep.arrivals AS a WHERE a.workflow_uid = o.uid)
     AND NOT EXISTS (
       SELECT 1 FROM everstep.starts AS s
       WHERE s.namespace = o.namespace AND s.workflow = o.name AND s.owner_uid = o.uid)

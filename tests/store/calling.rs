@@ -65,6 +65,14 @@ async fn start(sql: &mut PgConnection, arguments: &str) -> Uuid {
         .get(0)
 }
 
+/// Started, and met by a worker.
+async fn started(shop: &mut Shop, arguments: &str) -> Uuid {
+    let id = start(&mut shop.app, arguments).await;
+    let worker = shop.rig.worker().await;
+    assert_eq!(shop.rig.store.claim(worker, 10, None).await.unwrap(), 1);
+    id
+}
+
 async fn signal(sql: &mut PgConnection, arguments: &str) -> String {
     row(sql, &format!("SELECT everstep.signal({arguments})"))
         .await
@@ -87,7 +95,7 @@ async fn rows(rig: &mut Rig) -> i64 {
     rig.one(
         "SELECT (SELECT count(*) FROM everstep.runs) + (SELECT count(*) FROM everstep.starts)
            + (SELECT count(*) FROM everstep.active) + (SELECT count(*) FROM everstep.inbox)
-           + (SELECT count(*) FROM everstep.audit)",
+           + (SELECT count(*) FROM everstep.arrivals) + (SELECT count(*) FROM everstep.audit)",
     )
     .await
 }
@@ -196,7 +204,7 @@ async fn a_start_waits_for_another_with_its_key_and_starts_when_that_is_rolled_b
 #[tokio::test]
 async fn a_role_without_a_grant_is_refused_everywhere() {
     let mut shop = shop().await;
-    let id = start(&mut shop.app, "'shop/order'").await;
+    let id = started(&mut shop, "'shop/order'").await;
     let before = rows(&mut shop.rig).await;
     let role = format!("stranger_{}", shop.role);
     let url = login(&mut shop.rig, &role).await;
@@ -301,6 +309,8 @@ async fn the_role_that_was_set_is_the_caller_and_without_one_the_login() {
     run(&mut session, &format!("BEGIN; SET LOCAL ROLE {}", shop.role)).await;
     start(&mut session, "'shop/order'").await;
     run(&mut session, "COMMIT").await;
+    let worker = shop.rig.worker().await;
+    assert_eq!(shop.rig.store.claim(worker, 10, None).await.unwrap(), 1);
     assert_eq!(
         shop.rig
             .count(&format!(
@@ -356,7 +366,7 @@ async fn the_functions_work_through_a_pooler_in_transaction_mode() {
         run(session, &call).await;
     }
     let mut rig = shop.rig;
-    assert_eq!(rig.count("runs").await, 2);
+    assert_eq!(rig.count("arrivals").await, 2);
 }
 
 #[tokio::test]
@@ -380,6 +390,13 @@ async fn arguments_that_are_null_empty_or_enormous_are_refused_with_a_code_each(
             "54000",
         ),
         ("start('shop/order', '{\"n\": 1e309}')", "54000"),
+        (
+            "start('shop/order', (repeat('[', 10000) || repeat(']', 10000))::jsonb)",
+            "54",
+        ),
+        ("start('shop/order', '[1e309]', 'k')", "54000"),
+        ("start('shop/order', to_jsonb(repeat('x', 262143)), 'k')", "54000"),
+        ("start('shop/none', NULL, 'k')", "P0002"),
         ("start('shop/none')", "P0002"),
         ("signal(NULL, 'a', '{}')", "22004"),
         ("signal('ID', NULL, '{}')", "22004"),
@@ -477,7 +494,7 @@ async fn a_workflow_that_is_suspended_gone_or_not_accepted_starts_nothing() {
         ..order()
     };
     shop.rig.submit(again).await;
-    let id = start(&mut shop.app, "'shop/order'").await;
+    let id = started(&mut shop, "'shop/order'").await;
     let revision = "SELECT revision FROM everstep.runs AS r JOIN everstep.definitions AS d ON d.id = r.definition_id";
     assert_eq!(
         shop.rig.one::<String>(&format!("{revision} WHERE r.id = '{id}'")).await,
@@ -542,7 +559,7 @@ async fn the_same_dedup_key_again_is_a_duplicate_and_another_payload_is_told() {
 #[tokio::test]
 async fn a_run_that_is_over_takes_neither_signal_nor_cancel() {
     let mut shop = shop().await;
-    let id = start(&mut shop.app, "'shop/order'").await;
+    let id = started(&mut shop, "'shop/order'").await;
     signal(&mut shop.app, &format!("'{id}', 'a', '1', 'd'")).await;
     shop.rig.store.append(&[finish(id, 1)]).await.unwrap();
     for call in [format!("signal('{id}', 'a', '1')"), format!("cancel('{id}', 'x')")] {
@@ -616,6 +633,11 @@ async fn grants_say_what_is_wrong_with_them_and_hold_the_role() {
 async fn views_show_runs_history_and_steps_of_granted_namespaces() {
     let mut shop = shop().await;
     let id = start(&mut shop.app, "'shop/order'").await;
+    let none_yet = "SELECT concat_ws(' ', id, phase, trigger, progress) FROM everstep.run_list";
+    let pending: String = row(&mut shop.app, none_yet).await.unwrap().get(0);
+    assert_eq!(pending, format!("{id} Pending SQL"), "before any worker has met it");
+    let worker = shop.rig.worker().await;
+    assert_eq!(shop.rig.store.claim(worker, 10, None).await.unwrap(), 1);
     shop.rig
         .submit(Submission {
             namespace: "bank".to_owned(),

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 
 mod appending;
+mod arriving;
 mod calling;
 mod connecting;
 mod controlling;

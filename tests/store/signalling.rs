@@ -430,10 +430,6 @@ async fn looks_at_signals_and_names_have_an_index_each() {
             "owners_named",
         ),
         (
-            "SELECT id FROM everstep.run_list ORDER BY id DESC LIMIT 10",
-            "Backward using runs_pkey",
-        ),
-        (
             "SELECT seq FROM everstep.run_history WHERE run_id = '00000000-0000-7000-8000-000000000000'",
             "journal_pkey",
         ),
@@ -518,6 +514,51 @@ async fn a_command_reaches_the_run_that_the_same_call_starts_and_none_that_is_ov
     rig.submit(commanded(2, vec![Command::Cancel { reason: "x".to_owned() }]))
         .await;
     assert_eq!(kinds(&mut rig, run).await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_replaces_a_run_is_not_cancelled_with_it_however_often_the_call_is_made() {
+    let mut rig = rig().await;
+    let old = rig.start("a").await;
+    let replace = Submission {
+        only_when_idle: false,
+        commands: vec![Command::Cancel { reason: "r".to_owned() }],
+        ..edited("a", 2)
+    };
+    let new = rig.submit(replace.clone()).await.run.unwrap();
+    rig.submit(replace).await;
+    assert_ne!(old, new);
+    assert_eq!(
+        (kinds(&mut rig, old).await.len(), kinds(&mut rig, new).await.len()),
+        (1, 0)
+    );
+}
+
+#[tokio::test]
+async fn a_target_is_found_whose_run_another_object_with_its_key_started() {
+    let rig = rig().await;
+    let of = |uid: &str| Submission {
+        kind: "WorkflowRun".to_owned(),
+        workflow: "order".to_owned(),
+        start: Some(Start {
+            start_key: "key/k".to_owned(),
+            input: None,
+            trigger: "Run".to_owned(),
+        }),
+        ..wish(uid)
+    };
+    let first = rig.submit(of("one")).await;
+    let second = rig.submit(of("two")).await;
+    assert_eq!((second.run, second.started), (first.run, false));
+    let wish = SignalWish {
+        target: Target::WorkflowRun("name-two".to_owned()),
+        ..approve("1")
+    };
+    let posted = post(&rig, wish).await;
+    assert!(
+        matches!(posted, Posted::Stored { run, .. } if Some(run) == first.run),
+        "{posted:?}"
+    );
 }
 
 #[tokio::test]

@@ -41,7 +41,7 @@ WITH letter AS (
     snapshot_seq = CASE f.becomes WHEN 'keep' THEN r.snapshot_seq WHEN 'park' THEN f.seq END,
     expires_at = f.finished_at + CASE f.becomes WHEN 'finish' THEN coalesce(
       (SELECT CASE f.phase WHEN 'Succeeded' THEN o.keep_succeeded ELSE o.keep_failed END
-       FROM everstep.owners AS o WHERE o.uid = r.owner_uid),
+       FROM everstep.owners AS o WHERE o.uid = coalesce(r.owner_uid, r.workflow_uid)),
       CASE f.phase WHEN 'Succeeded' THEN interval '30 days' ELSE interval '180 days' END) END
   FROM follows AS f
   WHERE r.id = f.run_id

@@ -18,7 +18,7 @@ WITH appended AS (
     started_at = coalesce(r.started_at, e.started_at), finished_at = e.finished_at, snapshot = NULL, snapshot_seq = NULL,
     expires_at = e.finished_at + coalesce(
       (SELECT CASE e.phase WHEN 'Succeeded' THEN o.keep_succeeded ELSE o.keep_failed END
-       FROM everstep.owners AS o WHERE o.uid = r.owner_uid),
+       FROM everstep.owners AS o WHERE o.uid = coalesce(r.owner_uid, r.workflow_uid)),
       CASE e.phase WHEN 'Succeeded' THEN interval '30 days' ELSE interval '180 days' END)
   FROM ended AS e
   WHERE r.id = e.run_id
