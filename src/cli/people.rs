@@ -296,7 +296,7 @@ pub struct Cancel {
     /// Why, for the run's history (in PostgreSQL only) [default: `everstep cancel`]
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
-    /// Wait until the run has ended
+    /// Wait until the run has ended; exit code 1 when it ended otherwise than Cancelled
     #[arg(short, long)]
     pub wait: bool,
     /// Wait no longer than this: exit code 1, and the cancel goes on

@@ -149,6 +149,32 @@ async fn waiting_for_an_object_ends_with_its_run() {
     assert!(late.code == Some(1) && late.errors.contains("it goes on"), "{late:?}");
 }
 
+/// A run that ends before its object was ever written: the one status that comes is the last.
+#[tokio::test]
+async fn following_ends_also_when_the_first_status_is_the_last() {
+    let system = System::new("cli-quick").await;
+    let id = "0192f3c4-7d1e-7aaa-8000-000000000000";
+    let over = format!(
+        "SELECT everstep.grant_namespace(current_user::text, '{0}');
+         INSERT INTO everstep.runs (id, namespace, workflow, start_key, definition_id, trigger, phase, finished_at)
+         VALUES ('{id}', '{0}', 'order', 'k', '{id}', 'Run', 'Succeeded', everstep.now())",
+        system.namespace
+    );
+    crate::person::run(&mut system.sql().await, &over).await;
+    let words = ["run", "order", "--name", "quick", "--follow", "-n", &system.namespace];
+    let kubeconfig = system.kubeconfig.to_str().unwrap();
+    let environment = [
+        ("KUBECONFIG", kubeconfig),
+        ("EVERSTEP_DATABASE_URL", &*system.database_url),
+    ];
+    let end = async {
+        system.one("workflowruns").await;
+        system.status("workflowrun", "quick", ran("Succeeded")).await;
+    };
+    let (said, ()) = tokio::join!(call(&words, &environment), end);
+    assert!(said.ok().contains("quick Succeeded"));
+}
+
 #[tokio::test]
 async fn a_signal_is_an_object_for_whom_was_meant() {
     let system = System::new("cli-signal").await;

@@ -184,8 +184,7 @@ async fn an_interrupt_ends_the_waiting_and_not_the_run() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_is_lost_meanwhile_is_opened_again() {
     let (rig, person, worker, mut called) = awaited().await;
-    let cut =
-        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'everstep command' AND datname = current_database()";
+    let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'everstep command' AND datname = current_database()";
     // Between two looks nobody may be connected but the one who waits.
     assert_eq!(rig.count(cut).await, 1);
     let newest = person.says(&["runs", "--phase", "Waiting", "-o", "name"]).await.ok();

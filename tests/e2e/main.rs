@@ -11,6 +11,7 @@ mod deletion;
 mod dev;
 mod invalid;
 mod outcomes;
+mod people;
 mod process;
 mod readiness;
 mod refusals;

@@ -151,12 +151,10 @@ pub(super) async fn in_cluster(
         {
             let id = Uuid::try_parse(&run.id).map_err(|error| Failure::Broken(format!("run {}: {error}", run.id)))?;
             in_database(surface, id, name, steps).await?;
-            // All is told; what the object says of the end is still to come.
+            // All is told. What the object says of the end is still to come, or was all that it ever said.
             database = None;
             shown = progress(name, run);
-            continue;
-        }
-        if let Some(run) = run {
+        } else if let Some(run) = run {
             let line = progress(name, run);
             if line != shown && !is_over(run.phase) {
                 steps.show(&line)?;
