@@ -26,9 +26,6 @@ const PAUSE: u64 = 400;
 /// The longest time from a posting to the kill, in milliseconds: about as long as it takes until the signal is consumed.
 const UNTIL_KILL: u64 = 25;
 
-/// Its place in the order, its run, which of the run's it is, the decision that consumed it, and its outcome.
-type Letter = (i64, uuid::Uuid, i32, Option<i32>, Option<String>);
-
 const UNTAKEN: &str = "SELECT count(*) FROM everstep.inbox WHERE taken_seq IS NULL AND outcome IS NULL";
 
 /// A row of the inbox: its id, its run, which signal of the run it is, and what became of it.
