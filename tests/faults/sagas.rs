@@ -75,10 +75,12 @@ async fn saga(name: &'static str, moment: impl AsyncFn(&Shop, usize)) -> (Shop, 
     for (effect, path) in EFFECTS.iter().enumerate() {
         // Who holds it is asked before: it may be over by the moment. One who was killed holds it until it is taken over.
         eventually(path, DEADLINE, async || shop.seen().len() > effect).await;
-        let mut owner = world.owner(name).await;
-        while !fleet.has(owner) {
-            owner = world.owner(name).await;
+        let mut owner = world.owner_if_open(name).await;
+        while owner.is_some_and(|owner| !fleet.has(owner)) {
+            owner = world.owner_if_open(name).await;
         }
+        // The run may have ended with the answer to its last request: then there is nobody to kill.
+        let Some(owner) = owner else { break };
         moment(&shop, effect).await;
         fleet.kill(owner).await;
     }

@@ -125,18 +125,26 @@ impl World {
 
     /// The process id of the worker that holds the run of this Workflow, as soon as there is one.
     pub(crate) async fn owner(&self, workflow: &str) -> u32 {
-        let select = "SELECT w.session FROM everstep.active AS a JOIN everstep.workers AS w ON w.id = a.worker_id \
-                      JOIN everstep.runs AS r ON r.id = a.run_id WHERE r.workflow = $1";
+        self.owner_if_open(workflow).await.expect("the run has ended")
+    }
+
+    /// The same, or none when the run has ended before.
+    pub(crate) async fn owner_if_open(&self, workflow: &str) -> Option<u32> {
+        let select = "SELECT w.session, r.finished_at IS NOT NULL FROM everstep.runs AS r \
+                      LEFT JOIN everstep.active AS a ON a.run_id = r.id \
+                      LEFT JOIN everstep.workers AS w ON w.id = a.worker_id WHERE r.workflow = $1";
         let mut sql = self.system.sql().await;
         let until = Instant::now() + DEADLINE;
         loop {
-            let session: Option<String> = sqlx::query_scalar(select)
+            let run: Option<(Option<String>, bool)> = sqlx::query_as(select)
                 .bind(workflow)
                 .fetch_optional(&mut sql)
                 .await
                 .unwrap();
-            if let Some(session) = session {
-                return session.rsplit('/').next().unwrap().parse().unwrap();
+            match run {
+                Some((Some(session), _)) => return Some(session.rsplit('/').next().unwrap().parse().unwrap()),
+                Some((None, true)) => return None,
+                Some((None, false)) | None => {}
             }
             assert!(Instant::now() < until, "nobody takes {workflow}");
             tokio::time::sleep(POLL).await;
