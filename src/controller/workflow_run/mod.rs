@@ -77,7 +77,8 @@ pub(super) async fn reconcile(shared: &Shared, key: &Key) -> Result<Next, Error>
     }
     if status::is_foreign(&facts) {
         // Whoever it belongs to is told of it, and says what was shown.
-        if facts.wished.as_ref().is_some_and(|run| !run.phase.is_terminal()) {
+        let goes_on = facts.wished.as_ref().is_some_and(|run| !run.phase.is_terminal());
+        if goes_on && !status::is_over(&seen.status, &facts) {
             return Ok(Next::After(FOREIGN));
         }
     } else {
@@ -95,7 +96,7 @@ pub(super) async fn reconcile(shared: &Shared, key: &Key) -> Result<Next, Error>
 /// Hands in what the object asks for, unless the database knows it already.
 async fn submit(shared: &Shared, key: &Key, seen: &Seen, wish: &Wish) -> Result<Answer, Arc<store::Error>> {
     let known = facts(shared, key, &seen.uid, wish).await?;
-    match wants(wish, seen.generation, &known) {
+    match wants(wish, seen.generation, &seen.status, &known) {
         Wants::Nothing => return Ok(Answer::Facts(Box::new(known))),
         Wants::NewerObject => return Ok(Answer::Stale),
         Wants::Submission => {}
@@ -128,11 +129,12 @@ enum Wants {
     NewerObject,
 }
 
-fn wants(wish: &Wish, generation: i64, facts: &Facts) -> Wants {
+fn wants(wish: &Wish, generation: i64, status: &WorkflowRunStatus, facts: &Facts) -> Wants {
     let exists = facts.wished.is_some() || facts.run_row_missing;
+    let is_over = status::is_over(status, facts);
     let Some(owner) = &facts.owner else {
         // A run that was cancelled before it was started needs no definition, and may have none.
-        return match facts.retired || !exists && wish.desired.ends() {
+        return match is_over || facts.retired || !exists && wish.desired.ends() {
             true => Wants::Nothing,
             false => Wants::Submission,
         };
@@ -142,7 +144,8 @@ fn wants(wish: &Wish, generation: i64, facts: &Facts) -> Wants {
     }
     let started = exists || facts.retired || !wish.desired.starts();
     let held = is_held(wish.desired == intent::Desired::Paused, facts) && wish.desired.starts();
-    match owner.generation == generation && started && !facts.run_row_missing && !held {
+    let converged = owner.generation == generation && started && !facts.run_row_missing && !held;
+    match is_over || converged {
         true => Wants::Nothing,
         false => Wants::Submission,
     }
@@ -273,7 +276,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::controller::workflow::fixtures::{REVISION, facts as facts_of, no_facts, run};
+    use crate::controller::workflow::fixtures::{REVISION, at, facts as facts_of, no_facts, run};
     use crate::engine::Phase;
     use crate::store::{DefinitionId, DeletionPolicy, OwnerFacts, Retention};
 
@@ -352,7 +355,23 @@ mod tests {
             ("row vanished", "Running", accepted(2, lost), Wants::Submission),
         ];
         for (name, desired, facts, expected) in table {
-            assert_eq!(wants(&wish(desired), 2, &facts), expected, "{name}, {desired}");
+            let fresh = WorkflowRunStatus::default();
+            assert_eq!(wants(&wish(desired), 2, &fresh, &facts), expected, "{name}, {desired}");
         }
+    }
+
+    #[test]
+    fn object_that_has_ended_wants_no_other_run_when_its_start_is_forgotten() {
+        let ended = status::of(
+            &WorkflowRunStatus::default(),
+            2,
+            Known::Accepted(&wish("Running"), &facts_of(&run("r", Phase::Failed))),
+            at(10),
+        );
+        for facts in [no_facts(), accepted(2, no_facts()), accepted(1, no_facts())] {
+            assert_eq!(wants(&wish("Running"), 2, &ended, &facts), Wants::Nothing, "{facts:?}");
+        }
+        let news = accepted(3, no_facts());
+        assert_eq!(wants(&wish("Running"), 2, &ended, &news), Wants::NewerObject);
     }
 }

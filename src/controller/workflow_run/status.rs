@@ -4,12 +4,12 @@ use jiff::Timestamp;
 
 use super::intent::{Desired, Wish};
 use crate::api::v1alpha1::condition::reason;
-use crate::api::v1alpha1::{ConditionStatus, ConditionType, WorkflowRunStatus};
-use crate::controller::condition::{Draft, follow};
+use crate::api::v1alpha1::{Condition, ConditionStatus, ConditionType, WorkflowRunStatus};
+use crate::controller::condition::{Draft, follow, get};
 use crate::controller::run::shown::{is_same, run_status};
 use crate::controller::run::verdict::{ended, going_on, invalid, store_unavailable, suspended, violations_message};
 use crate::engine::Violation;
-use crate::store::Facts;
+use crate::store::{Facts, RunFacts};
 
 use ConditionStatus::{False, True, Unknown};
 use ConditionType::{Accepted, Finished, Ready, Reconciling, Stalled, Succeeded};
@@ -47,9 +47,12 @@ pub(crate) fn of(before: &WorkflowRunStatus, generation: i64, known: Known<'_>, 
             let message = format!("the Workflow cannot be run:\n{}", violations_message(violations));
             (before.clone(), awaits(reason::WORKFLOW_INVALID, &message))
         }
+        Known::Accepted(_, facts) if is_over(before, facts) => (before.clone(), kept(before)),
         Known::Accepted(wish, facts) => (shown(facts), accepted(wish, facts)),
-        // What was true when the database was last asked is the best we know.
-        Known::StoreUnavailable(_) if is_accepted(before, generation) => return before.clone(),
+        // What was true when the database was last asked is the best we know; and an end stays one.
+        Known::StoreUnavailable(_) if is_accepted(before, generation) || finished(before).is_some() => {
+            return before.clone();
+        }
         Known::StoreUnavailable(why) => (before.clone(), store_unavailable(why)),
     };
     status.observed_generation = Some(generation);
@@ -66,6 +69,18 @@ pub(crate) fn says_the_same(a: &WorkflowRunStatus, b: &WorkflowRunStatus) -> boo
 /// here. An object starts one run at most.
 pub(crate) fn is_foreign(facts: &Facts) -> bool {
     facts.wished.is_some() && facts.active + facts.succeeded + facts.failed == 0
+}
+
+/// Whether the object has said all: that it has ended, of a run that the database knows no more, or of none. What anybody
+/// starts under the same key afterwards is not what was asked for here. An object runs once, however long it lives.
+pub(crate) fn is_over(before: &WorkflowRunStatus, facts: &Facts) -> bool {
+    let shown = before.run.as_ref().map(|run| &*run.id);
+    let is_another = |run: &RunFacts| is_foreign(facts) && shown != Some(&run.id.to_string());
+    finished(before).is_some() && !facts.run_row_missing && facts.wished.as_ref().is_none_or(is_another)
+}
+
+fn finished(status: &WorkflowRunStatus) -> Option<&Condition> {
+    get(&status.conditions, Finished).filter(|condition| condition.status == True)
 }
 
 fn is_accepted(before: &WorkflowRunStatus, generation: i64) -> bool {
@@ -87,6 +102,13 @@ fn shown(facts: &Facts) -> WorkflowRunStatus {
         run: run.map(run_status),
         ..WorkflowRunStatus::default()
     }
+}
+
+fn kept(before: &WorkflowRunStatus) -> Vec<Draft> {
+    let conditions = before.conditions.iter();
+    conditions
+        .map(|said| Draft::new(said.kind, said.status, &said.reason, &said.message))
+        .collect()
 }
 
 /// The definition may still come, or come right.
@@ -238,6 +260,63 @@ mod tests {
                 assert_eq!(row, expected, "{desired}");
             }
         }
+    }
+
+    fn status(before: &WorkflowRunStatus, generation: i64, known: Known<'_>) -> WorkflowRunStatus {
+        of(before, generation, known, at(20))
+    }
+
+    #[test]
+    fn end_that_was_shown_stays_when_the_run_is_not_kept_any_more_or_another_has_its_key() {
+        let wish = wish("Running");
+        let failed = Facts {
+            wished: Some(run("r", Phase::Failed)),
+            ..no_facts()
+        };
+        let ended = of(
+            &WorkflowRunStatus::default(),
+            1,
+            Known::Accepted(&wish, &failed),
+            at(10),
+        );
+        let retired = Facts {
+            retired: true,
+            ..no_facts()
+        };
+        let anew = Facts {
+            wished: Some(run("s", Phase::Running)),
+            ..no_facts()
+        };
+        for facts in [no_facts(), retired, anew] {
+            assert!(is_over(&ended, &facts));
+            assert_eq!(status(&ended, 1, Known::Accepted(&wish, &facts)), ended, "{facts:?}");
+            let edited = status(&ended, 2, Known::Accepted(&wish, &facts));
+            assert_eq!((edited.observed_generation, &edited.run), (Some(2), &ended.run));
+            assert_eq!(edited.conditions.len(), ended.conditions.len());
+        }
+        assert_eq!(status(&ended, 2, Known::StoreUnavailable("away")), ended);
+    }
+
+    #[test]
+    fn end_is_not_held_against_what_is_the_objects_own() {
+        let never = of(
+            &WorkflowRunStatus::default(),
+            1,
+            Known::Accepted(&wish("Cancelled"), &no_facts()),
+            at(10),
+        );
+        assert!(is_over(&never, &no_facts()));
+        // A replica with older news started it all the same: it must hear of the end.
+        assert!(!is_over(&never, &facts(&run("r", Phase::Running))));
+        let lost = Facts {
+            run_row_missing: true,
+            ..no_facts()
+        };
+        assert!(!is_over(&never, &lost));
+        assert!(
+            !is_over(&WorkflowRunStatus::default(), &no_facts()),
+            "nothing has ended"
+        );
     }
 
     #[test]
