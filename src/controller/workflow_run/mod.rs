@@ -15,11 +15,12 @@ use self::intent::{Order, Source, Wish};
 use self::status::Known;
 use super::apply::Applied;
 use super::backoff::patience;
+use super::cache::Cache;
 use super::events::Regarding;
 use super::key::{Key, Kind};
 use super::run::announce;
 use super::run::pace::{self, FIRST_LOOK, When};
-use super::workflow::is_held;
+use super::workflow::{self, is_held};
 use super::{Error, Next, Shared, expiry, seen};
 use crate::api::v1alpha1::WorkflowRunStatus;
 use crate::engine::Violation;
@@ -44,6 +45,8 @@ enum Answer {
     NoWorkflow,
     /// The Workflow cannot be run.
     BadWorkflow(Vec<Violation>),
+    /// The Workflow starts no run now.
+    Suspended,
 }
 
 /// Brings one WorkflowRun nearer to what it asks for.
@@ -66,6 +69,7 @@ pub(super) async fn reconcile(shared: &Shared, key: &Key) -> Result<Next, Error>
         Ok(Answer::BadWorkflow(violations)) => {
             return await_workflow(shared, key, &seen, Known::BadWorkflow(&violations)).await;
         }
+        Ok(Answer::Suspended) => return await_workflow(shared, key, &seen, Known::Suspended(wish.workflow())).await,
         Err(error) => {
             project(shared, key, &seen, Known::StoreUnavailable(&error.to_string())).await?;
             return Err(error.into());
@@ -101,7 +105,7 @@ async fn submit(shared: &Shared, key: &Key, seen: &Seen, wish: &Wish) -> Result<
         Wants::NewerObject => return Ok(Answer::Stale),
         Wants::Submission => {}
     }
-    let order = match order(shared, key, wish, &known) {
+    let order = match order(&shared.workflows, key, wish, &known) {
         Ok(order) => order,
         Err(answer) => return Ok(answer),
     };
@@ -152,15 +156,15 @@ fn wants(wish: &Wish, generation: i64, status: &WorkflowRunStatus, facts: &Facts
 }
 
 /// What to run: what was accepted before, or else what the definition says now.
-fn order(shared: &Shared, key: &Key, wish: &Wish, facts: &Facts) -> Result<Order, Answer> {
+fn order(workflows: &Cache, key: &Key, wish: &Wish, facts: &Facts) -> Result<Order, Answer> {
     let accepted = facts.owner.as_ref();
     let pinned = facts
         .wished
         .as_ref()
         .map(|run| &run.revision)
         .or_else(|| accepted.map(|owner| &owner.revision));
-    let found = find(shared, key, wish);
-    match (pinned, found) {
+    let found = find(workflows, key, wish);
+    let order = match (pinned, found) {
         (None, found) => found,
         (Some(revision), Ok(order)) if order.revision == *revision => Ok(order),
         (Some(revision), Ok(_) | Err(_)) => Ok(Order {
@@ -169,15 +173,34 @@ fn order(shared: &Shared, key: &Key, wish: &Wish, facts: &Facts) -> Result<Order
             body: "null".to_owned(),
             retention: accepted.map(|owner| owner.retention).unwrap_or_default(),
         }),
+    };
+    match begins(wish, facts) && is_suspended(workflows, key, wish) {
+        true => order.and(Err(Answer::Suspended)),
+        false => order,
     }
 }
 
-fn find(shared: &Shared, key: &Key, wish: &Wish) -> Result<Order, Answer> {
+/// Whether the object's run is still to be started.
+fn begins(wish: &Wish, facts: &Facts) -> bool {
+    let exists = facts.wished.is_some() || facts.run_row_missing;
+    wish.desired.starts() && !exists && !facts.retired
+}
+
+/// Whether the Workflow that the run would be one of starts none.
+fn is_suspended(workflows: &Cache, key: &Key, wish: &Wish) -> bool {
+    let workflow = match &wish.source {
+        Source::Inline { .. } => None,
+        Source::Workflow(name) => workflows.get(&Key::new(Kind::Workflow, &key.namespace, name)),
+    };
+    workflow.is_some_and(|workflow| workflow.data.get("spec").is_some_and(workflow::intent::is_suspended))
+}
+
+fn find(workflows: &Cache, key: &Key, wish: &Wish) -> Result<Order, Answer> {
     let work = match &wish.source {
         Source::Inline { .. } => intent::work(&wish.source, &Value::Null).map_err(Answer::Invalid)?,
         Source::Workflow(name) => {
             let workflow = Key::new(Kind::Workflow, &key.namespace, name);
-            let workflow = shared.workflows.get(&workflow).ok_or(Answer::NoWorkflow)?;
+            let workflow = workflows.get(&workflow).ok_or(Answer::NoWorkflow)?;
             let spec = workflow.data.get("spec").unwrap_or(&Value::Null);
             intent::work(&wish.source, spec).map_err(Answer::BadWorkflow)?
         }
@@ -245,7 +268,11 @@ async fn project(shared: &Shared, key: &Key, seen: &Seen, known: Known<'_>) -> R
     }
     let since = match known {
         Known::Accepted(_, facts) => facts.wished.as_ref().map(|run| run.created_at),
-        Known::Invalid(_) | Known::NoWorkflow(_) | Known::BadWorkflow(_) | Known::StoreUnavailable(_) => None,
+        Known::Invalid(_)
+        | Known::NoWorkflow(_)
+        | Known::BadWorkflow(_)
+        | Known::Suspended(_)
+        | Known::StoreUnavailable(_) => None,
     };
     match pace::when(
         (&seen.status).into(),
@@ -275,7 +302,11 @@ async fn project(shared: &Shared, key: &Key, seen: &Seen, known: Known<'_>) -> R
 mod tests {
     use serde_json::json;
 
+    use kube::runtime::watcher::Event;
+
     use super::*;
+    use crate::controller::cache::Listing;
+    use crate::controller::lenient::Lenient;
     use crate::controller::workflow::fixtures::{REVISION, at, facts as facts_of, no_facts, run};
     use crate::engine::Phase;
     use crate::store::{DefinitionId, DeletionPolicy, OwnerFacts, Retention};
@@ -358,6 +389,48 @@ mod tests {
             let fresh = WorkflowRunStatus::default();
             assert_eq!(wants(&wish(desired), 2, &fresh, &facts), expected, "{name}, {desired}");
         }
+    }
+
+    fn workflows(spec: Option<Value>) -> Cache {
+        let (cache, mut listing) = (Cache::new(Kind::Workflow, 1), Listing::default());
+        if let Some(spec) = spec {
+            let object = json!({
+                "apiVersion": "everstep.dev/v1alpha1", "kind": "Workflow",
+                "metadata": {"namespace": "n", "name": "w", "uid": "1", "generation": 1}, "spec": spec,
+            });
+            let object = Lenient(serde_json::from_value(object).unwrap());
+            cache.apply(Event::InitApply(object), None, &mut listing);
+        }
+        cache
+    }
+
+    fn ordered(workflows: &Cache, desired: &str, facts: &Facts) -> Result<Order, Answer> {
+        order(workflows, &Key::new(Kind::WorkflowRun, "n", "r"), &wish(desired), facts)
+    }
+
+    #[test]
+    fn suspended_workflow_holds_the_runs_that_were_not_started_and_no_others() {
+        let suspended = workflows(Some(json!({"suspend": true, "steps": [{"name": "a", "set": {}}]})));
+        let lost = Facts {
+            run_row_missing: true,
+            ..no_facts()
+        };
+        for facts in [no_facts(), accepted(1, no_facts())] {
+            let answer = ordered(&suspended, "Running", &facts);
+            assert!(matches!(answer, Err(Answer::Suspended)), "{facts:?}");
+            assert!(ordered(&suspended, "Paused", &facts).is_ok(), "it does not begin");
+        }
+        for facts in [facts_of(&run("r", Phase::Running)), accepted(2, lost)] {
+            assert!(ordered(&suspended, "Running", &facts).is_ok(), "{facts:?}");
+        }
+        let resumed = workflows(Some(json!({"suspend": false, "steps": [{"name": "a", "set": {}}]})));
+        assert!(ordered(&resumed, "Running", &no_facts()).is_ok());
+        let broken = workflows(Some(json!({"suspend": true, "steps": []})));
+        let answer = ordered(&broken, "Running", &no_facts());
+        assert!(
+            matches!(answer, Err(Answer::BadWorkflow(_))),
+            "what is wrong comes first"
+        );
     }
 
     #[test]

@@ -7,7 +7,9 @@ use crate::api::v1alpha1::condition::reason;
 use crate::api::v1alpha1::{Condition, ConditionStatus, ConditionType, WorkflowRunStatus};
 use crate::controller::condition::{Draft, follow, get};
 use crate::controller::run::shown::{is_same, run_status};
-use crate::controller::run::verdict::{ended, going_on, invalid, store_unavailable, suspended, violations_message};
+use crate::controller::run::verdict::{
+    ended, going_on, held, invalid, store_unavailable, suspended, violations_message,
+};
 use crate::engine::Violation;
 use crate::store::{Facts, RunFacts};
 
@@ -29,6 +31,8 @@ pub(crate) enum Known<'a> {
     NoWorkflow(&'a str),
     /// The Workflow cannot be run.
     BadWorkflow(&'a [Violation]),
+    /// The Workflow of this name is suspended, and no run was started yet.
+    Suspended(&'a str),
     /// It was accepted; how things are.
     Accepted(&'a Wish, &'a Facts),
     /// The database cannot be asked.
@@ -47,6 +51,7 @@ pub(crate) fn of(before: &WorkflowRunStatus, generation: i64, known: Known<'_>, 
             let message = format!("the Workflow cannot be run:\n{}", violations_message(violations));
             (before.clone(), awaits(reason::WORKFLOW_INVALID, &message))
         }
+        Known::Suspended(name) => (before.clone(), held_back(name)),
         Known::Accepted(_, facts) if is_over(before, facts) => (before.clone(), kept(before)),
         Known::Accepted(wish, facts) => (shown(facts), accepted(wish, facts)),
         // What was true when the database was last asked is the best we know; and an end stays one.
@@ -118,6 +123,14 @@ fn awaits(reason: &str, message: &str) -> Vec<Draft> {
         Draft::new(Ready, Unknown, reason, message),
         Draft::new(Reconciling, True, reason, "waiting for the Workflow"),
     ]
+}
+
+/// Nothing is started, and nothing is accepted: it may be another definition that is run in the end.
+fn held_back(name: &str) -> Vec<Draft> {
+    let message = format!("no run is started: Workflow {name} is suspended");
+    let mut drafts = vec![Draft::new(Accepted, Unknown, reason::SUSPENDED, &message)];
+    drafts.extend(held(&message));
+    drafts
 }
 
 fn accepted(wish: &Wish, facts: &Facts) -> Vec<Draft> {
@@ -332,6 +345,20 @@ mod tests {
         assert_eq!(
             row(Known::BadWorkflow(&[violation])),
             "Accepted=Unknown/WorkflowInvalid Ready=Unknown/WorkflowInvalid Reconciling=True/WorkflowInvalid"
+        );
+    }
+
+    #[test]
+    fn suspended_workflow_is_waited_for_and_named() {
+        let status = status(&WorkflowRunStatus::default(), 1, Known::Suspended("order"));
+        assert!(
+            status.conditions.iter().all(|it| it.message.contains("order")),
+            "{status:?}"
+        );
+        assert_eq!(
+            row(Known::Suspended("order")),
+            "Accepted=Unknown/Suspended Succeeded=Unknown/Suspended Ready=False/Suspended \
+             Reconciling=True/Suspended Suspended=True/Suspended"
         );
     }
 }
