@@ -147,12 +147,23 @@ fn wants(wish: &Wish, generation: i64, status: &WorkflowRunStatus, facts: &Facts
         return Wants::NewerObject;
     }
     let started = exists || facts.retired || !wish.desired.starts();
-    let held = is_held(wish.desired == intent::Desired::Paused, facts) && wish.desired.starts();
+    let held = wish.desired.starts() && is_held_by_nobody(facts);
     let converged = owner.generation == generation && started && !facts.run_row_missing && !held;
     match is_over || converged {
         true => Wants::Nothing,
         false => Wants::Submission,
     }
+}
+
+/// Whether the object's own run is paused; one of somebody else takes no commands from here.
+fn is_held_by_nobody(facts: &Facts) -> bool {
+    !status::is_foreign(facts) && is_held(false, facts)
+}
+
+/// Whether the object's run was told to stand still, or stands still.
+fn was_held(facts: &Facts) -> bool {
+    let told = facts.owner.as_ref().is_some_and(|owner| owner.suspended);
+    told || is_held_by_nobody(facts)
 }
 
 /// What to run: what was accepted before, or else what the definition says now.
@@ -210,8 +221,6 @@ fn find(workflows: &Cache, key: &Key, wish: &Wish) -> Result<Order, Answer> {
 
 fn submission(key: &Key, seen: &Seen, wish: &Wish, order: Order, facts: &Facts) -> Submission {
     let exists = facts.wished.is_some() || facts.run_row_missing;
-    let told = facts.owner.as_ref().is_some_and(|owner| owner.suspended);
-    let resume = told || is_held(false, facts);
     Submission {
         uid: seen.uid.clone(),
         kind: key.kind.as_str().to_owned(),
@@ -230,7 +239,7 @@ fn submission(key: &Key, seen: &Seen, wish: &Wish, order: Order, facts: &Facts) 
             trigger: "WorkflowRun".to_owned(),
         }),
         only_when_idle: false,
-        commands: wish.desired.commands(resume),
+        commands: wish.desired.commands(was_held(facts)),
     }
 }
 
@@ -389,6 +398,18 @@ mod tests {
             let fresh = WorkflowRunStatus::default();
             assert_eq!(wants(&wish(desired), 2, &fresh, &facts), expected, "{name}, {desired}");
         }
+    }
+
+    #[test]
+    fn paused_run_is_told_to_go_on_by_nobody_but_its_own_object() {
+        let own = accepted(2, facts_of(&run("r", Phase::Paused)));
+        let foreign = Facts {
+            active: 0,
+            ..own.clone()
+        };
+        let wants = |facts| wants(&wish("Running"), 2, &WorkflowRunStatus::default(), facts);
+        assert_eq!((wants(&own), was_held(&own)), (Wants::Submission, true));
+        assert_eq!((wants(&foreign), was_held(&foreign)), (Wants::Nothing, false));
     }
 
     fn workflows(spec: Option<Value>) -> Cache {
