@@ -9,6 +9,7 @@ mod status;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kube::api::DynamicObject;
 use serde_json::Value;
 
 use self::intent::{Order, Source, Wish};
@@ -47,6 +48,8 @@ enum Answer {
     BadWorkflow(Vec<Violation>),
     /// The Workflow starts no run now.
     Suspended,
+    /// We have not seen all Workflows yet, nor this one: nothing can be said of it.
+    NotListed,
 }
 
 /// Brings one WorkflowRun nearer to what it asks for.
@@ -62,7 +65,7 @@ pub(super) async fn reconcile(shared: &Shared, key: &Key) -> Result<Next, Error>
     };
     let facts = match submit(shared, key, &seen, &wish).await {
         Ok(Answer::Facts(facts)) => facts,
-        Ok(Answer::JustStarted) => return Ok(Next::After(FIRST_LOOK.unsigned_abs())),
+        Ok(Answer::JustStarted | Answer::NotListed) => return Ok(Next::After(FIRST_LOOK.unsigned_abs())),
         Ok(Answer::Stale) => return Ok(Next::Soon),
         Ok(Answer::Invalid(violations)) => return project(shared, key, &seen, Known::Invalid(&violations)).await,
         Ok(Answer::NoWorkflow) => return await_workflow(shared, key, &seen, Known::NoWorkflow(wish.workflow())).await,
@@ -176,18 +179,18 @@ fn order(workflows: &Cache, key: &Key, wish: &Wish, facts: &Facts) -> Result<Ord
         .or_else(|| accepted.map(|owner| &owner.revision));
     let found = find(workflows, key, wish);
     let order = match (pinned, found) {
-        (None, found) => found,
-        (Some(revision), Ok(order)) if order.revision == *revision => Ok(order),
-        (Some(revision), Ok(_) | Err(_)) => Ok(Order {
+        (None, found) => found?,
+        (Some(revision), Ok(order)) if order.revision == *revision => order,
+        (Some(revision), Ok(_) | Err(_)) => Order {
             revision: revision.clone(),
             // The definition is in the database, since a run of it is, and this is not read.
             body: "null".to_owned(),
             retention: accepted.map(|owner| owner.retention).unwrap_or_default(),
-        }),
+        },
     };
-    match begins(wish, facts) && is_suspended(workflows, key, wish) {
-        true => order.and(Err(Answer::Suspended)),
-        false => order,
+    match begins(wish, facts) && is_suspended(workflows, key, wish)? {
+        true => Err(Answer::Suspended),
+        false => Ok(order),
     }
 }
 
@@ -198,20 +201,29 @@ fn begins(wish: &Wish, facts: &Facts) -> bool {
 }
 
 /// Whether the Workflow that the run would be one of starts none.
-fn is_suspended(workflows: &Cache, key: &Key, wish: &Wish) -> bool {
+fn is_suspended(workflows: &Cache, key: &Key, wish: &Wish) -> Result<bool, Answer> {
     let workflow = match &wish.source {
         Source::Inline { .. } => None,
-        Source::Workflow(name) => workflows.get(&Key::new(Kind::Workflow, &key.namespace, name)),
+        Source::Workflow(name) => look_up(workflows, key, name)?,
     };
-    workflow.is_some_and(|workflow| workflow.data.get("spec").is_some_and(workflow::intent::is_suspended))
+    Ok(workflow.is_some_and(|workflow| workflow.data.get("spec").is_some_and(workflow::intent::is_suspended)))
+}
+
+/// The Workflow of that name; none: there is no such Workflow, which only a complete list can say.
+fn look_up(workflows: &Cache, key: &Key, name: &str) -> Result<Option<Arc<DynamicObject>>, Answer> {
+    // Before the object is looked for: what completes the list brings it, too.
+    let is_complete = workflows.is_complete();
+    match workflows.get(&Key::new(Kind::Workflow, &key.namespace, name)) {
+        None if !is_complete => Err(Answer::NotListed),
+        found => Ok(found),
+    }
 }
 
 fn find(workflows: &Cache, key: &Key, wish: &Wish) -> Result<Order, Answer> {
     let work = match &wish.source {
         Source::Inline { .. } => intent::work(&wish.source, &Value::Null).map_err(Answer::Invalid)?,
         Source::Workflow(name) => {
-            let workflow = Key::new(Kind::Workflow, &key.namespace, name);
-            let workflow = workflows.get(&workflow).ok_or(Answer::NoWorkflow)?;
+            let workflow = look_up(workflows, key, name)?.ok_or(Answer::NoWorkflow)?;
             let spec = workflow.data.get("spec").unwrap_or(&Value::Null);
             intent::work(&wish.source, spec).map_err(Answer::BadWorkflow)?
         }
@@ -425,6 +437,12 @@ mod tests {
         cache
     }
 
+    fn listed(spec: Option<Value>) -> Cache {
+        let cache = workflows(spec);
+        cache.apply(Event::InitDone, None, &mut Listing::default());
+        cache
+    }
+
     fn ordered(workflows: &Cache, desired: &str, facts: &Facts) -> Result<Order, Answer> {
         order(workflows, &Key::new(Kind::WorkflowRun, "n", "r"), &wish(desired), facts)
     }
@@ -452,6 +470,24 @@ mod tests {
             matches!(answer, Err(Answer::BadWorkflow(_))),
             "what is wrong comes first"
         );
+    }
+
+    #[test]
+    fn workflow_is_missing_when_all_were_listed_and_not_before() {
+        let pinned = accepted(1, no_facts());
+        let order = |workflows: &Cache, facts: &Facts| ordered(workflows, "Running", facts);
+        assert!(matches!(order(&workflows(None), &no_facts()), Err(Answer::NotListed)));
+        assert!(matches!(order(&listed(None), &no_facts()), Err(Answer::NoWorkflow)));
+        // What to run is known, and whether it may begin is not.
+        assert!(matches!(order(&workflows(None), &pinned), Err(Answer::NotListed)));
+        assert!(order(&listed(None), &pinned).is_ok());
+        let here = Some(json!({"steps": [{"name": "a", "set": {}}]}));
+        assert!(
+            order(&workflows(here), &no_facts()).is_ok(),
+            "it need not wait for the others"
+        );
+        let going_on = facts_of(&run("r", Phase::Running));
+        assert!(order(&workflows(None), &going_on).is_ok());
     }
 
     #[test]
