@@ -263,7 +263,10 @@ async fn finished_run_is_deleted_after_its_time_to_live_unless_somebody_keeps_it
     finished(&system, "kept").await;
     system.apply(&workflow_run("gone", spec)).await;
     until(&system, "gone", "is deleted", Value::is_null).await;
-    // It ended before the other one.
+    let never = spec.replacen('{', "{desiredState: Cancelled, ", 1);
+    system.apply(&workflow_run("never", &never)).await;
+    until(&system, "never", "is deleted", Value::is_null).await;
+    // It ended before the others.
     assert!(!system.get("workflowruns", "kept").await.is_null());
     let phases = "SELECT count(*) FROM everstep.runs WHERE phase = 'Succeeded'";
     assert_eq!(

@@ -93,9 +93,12 @@ pub(super) async fn reconcile(shared: &Shared, key: &Key) -> Result<Next, Error>
             .projected(key, changed, facts.run.iter().chain(&facts.wished))
             .await?;
     }
-    let ended_at = facts.wished.as_ref().and_then(|run| run.finished_at);
-    match shared.runs.get(key) {
-        Some(object) => expiry::next(shared, key, &object, wish.ttl, ended_at).await,
+    // As it was written.
+    match shared.runs.get(key).and_then(Seen::of) {
+        Some(Seen { object, status, .. }) => {
+            let ended_at = status::ended_at(&status, &facts);
+            expiry::next(shared, key, &object, wish.ttl, ended_at).await
+        }
         None => Ok(Next::Forget),
     }
 }

@@ -84,6 +84,14 @@ pub(crate) fn is_over(before: &WorkflowRunStatus, facts: &Facts) -> bool {
     finished(before).is_some() && !facts.run_row_missing && facts.wished.as_ref().is_none_or(is_another)
 }
 
+/// When the object's work ended: with its run, or when it was said that there is none, if the database knows of none.
+pub(crate) fn ended_at(status: &WorkflowRunStatus, facts: &Facts) -> Option<Timestamp> {
+    match is_over(status, facts) {
+        true => finished(status).map(|condition| condition.last_transition_time.0),
+        false => facts.wished.as_ref()?.finished_at,
+    }
+}
+
 fn finished(status: &WorkflowRunStatus) -> Option<&Condition> {
     get(&status.conditions, Finished).filter(|condition| condition.status == True)
 }
@@ -308,6 +316,29 @@ mod tests {
             assert_eq!(edited.conditions.len(), ended.conditions.len());
         }
         assert_eq!(status(&ended, 2, Known::StoreUnavailable("away")), ended);
+    }
+
+    #[test]
+    fn work_ends_with_its_run_or_when_it_was_said_that_there_is_none() {
+        let first = |desired: &str, facts: &Facts| {
+            let known = wish(desired);
+            of(&WorkflowRunStatus::default(), 1, Known::Accepted(&known, facts), at(10))
+        };
+        let never = first("Cancelled", &no_facts());
+        assert_eq!(ended_at(&never, &no_facts()), Some(at(10)));
+        let paused = first("Paused", &no_facts());
+        assert_eq!(ended_at(&paused, &no_facts()), None);
+        let going_on = facts(&run("r", Phase::Running));
+        assert_eq!(ended_at(&first("Running", &going_on), &going_on), None);
+        let ended = facts(&run("r", Phase::Failed));
+        assert_eq!(ended_at(&first("Running", &ended), &ended), Some(at(5)));
+        let retired = Facts {
+            retired: true,
+            ..no_facts()
+        };
+        for before in [first("Running", &ended), first("Running", &retired)] {
+            assert_eq!(ended_at(&before, &retired), Some(at(10)));
+        }
     }
 
     #[test]
