@@ -177,6 +177,32 @@ async fn suspended_workflow_stands_still_until_it_is_no_more() {
 }
 
 #[tokio::test]
+async fn suspended_workflow_starts_no_run_that_refers_to_it_until_it_is_no_more() {
+    let system = System::new("withheld").await;
+    let _all = system.start("all", &[]).await;
+    let spec = "{start: OnDemand, steps: [{name: a, set: {}}]}";
+    system
+        .apply(&workflow("order", &spec.replacen('{', "{suspend: true, ", 1)))
+        .await;
+    system
+        .apply(&workflow_run("held", "{workflowRef: {name: order}}"))
+        .await;
+    let suspended = |it: &Value| condition(it, "Suspended")["status"] == "True";
+    let held = until(&system, "held", "is suspended", suspended).await;
+    let accepted = condition(&held, "Accepted");
+    assert_eq!(
+        (&accepted["status"], &accepted["reason"]),
+        (&json!("Unknown"), &json!("Suspended"))
+    );
+    assert_eq!(system.count("SELECT count(*) FROM everstep.starts").await, 0);
+
+    system.apply(&workflow("order", spec)).await;
+    let held = finished(&system, "held").await;
+    assert_eq!(held["status"]["run"]["phase"], "Succeeded", "{}", held["status"]);
+    assert!(condition(&held, "Suspended").is_null());
+}
+
+#[tokio::test]
 async fn run_of_a_workflow_has_its_own_input_which_is_held_against_the_params() {
     let system = System::new("inputs").await;
     let _all = system.start("all", &[]).await;
@@ -237,7 +263,10 @@ async fn finished_run_is_deleted_after_its_time_to_live_unless_somebody_keeps_it
     finished(&system, "kept").await;
     system.apply(&workflow_run("gone", spec)).await;
     until(&system, "gone", "is deleted", Value::is_null).await;
-    // It ended before the other one.
+    let never = spec.replacen('{', "{desiredState: Cancelled, ", 1);
+    system.apply(&workflow_run("never", &never)).await;
+    until(&system, "never", "is deleted", Value::is_null).await;
+    // It ended before the others.
     assert!(!system.get("workflowruns", "kept").await.is_null());
     let phases = "SELECT count(*) FROM everstep.runs WHERE phase = 'Succeeded'";
     assert_eq!(

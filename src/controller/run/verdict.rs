@@ -117,6 +117,11 @@ pub(crate) fn suspended(run: Option<&RunFacts>) -> Vec<Draft> {
         Some(Phase::Paused) => "no step begins",
         Some(_) => "no step begins once the run has heard of it; running attempts finish",
     };
+    held(message)
+}
+
+/// Nothing begins, because somebody said so; `message` says what.
+pub(crate) fn held(message: &str) -> Vec<Draft> {
     vec![
         Draft::new(Succeeded, Unknown, reason::SUSPENDED, message),
         Draft::new(Ready, False, reason::SUSPENDED, message),

@@ -146,6 +146,11 @@ pub(crate) fn work_of(spec: &Value) -> Result<Work, Vec<Violation>> {
     }
 }
 
+/// Whether a Workflow with this spec starts no run, whoever asks for it.
+pub(crate) fn is_suspended(spec: &Value) -> bool {
+    spec.get("suspend") == Some(&Value::Bool(true))
+}
+
 /// The work that a run describes itself. What a Workflow says about starting has no meaning here, and is refused.
 ///
 /// # Errors

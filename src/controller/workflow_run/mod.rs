@@ -4,6 +4,7 @@
 //! afterwards is nothing to it.
 
 pub(super) mod intent;
+mod order;
 mod status;
 
 use std::sync::Arc;
@@ -11,12 +12,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use self::intent::{Order, Source, Wish};
+use self::intent::{Order, Wish};
 use self::status::Known;
 use super::apply::Applied;
 use super::backoff::patience;
 use super::events::Regarding;
-use super::key::{Key, Kind};
+use super::key::Key;
 use super::run::announce;
 use super::run::pace::{self, FIRST_LOOK, When};
 use super::workflow::is_held;
@@ -44,6 +45,10 @@ enum Answer {
     NoWorkflow,
     /// The Workflow cannot be run.
     BadWorkflow(Vec<Violation>),
+    /// The Workflow starts no run now.
+    Suspended,
+    /// We have not seen all Workflows yet, nor this one: nothing can be said of it.
+    NotListed,
 }
 
 /// Brings one WorkflowRun nearer to what it asks for.
@@ -59,13 +64,14 @@ pub(super) async fn reconcile(shared: &Shared, key: &Key) -> Result<Next, Error>
     };
     let facts = match submit(shared, key, &seen, &wish).await {
         Ok(Answer::Facts(facts)) => facts,
-        Ok(Answer::JustStarted) => return Ok(Next::After(FIRST_LOOK.unsigned_abs())),
+        Ok(Answer::JustStarted | Answer::NotListed) => return Ok(Next::After(FIRST_LOOK.unsigned_abs())),
         Ok(Answer::Stale) => return Ok(Next::Soon),
         Ok(Answer::Invalid(violations)) => return project(shared, key, &seen, Known::Invalid(&violations)).await,
         Ok(Answer::NoWorkflow) => return await_workflow(shared, key, &seen, Known::NoWorkflow(wish.workflow())).await,
         Ok(Answer::BadWorkflow(violations)) => {
             return await_workflow(shared, key, &seen, Known::BadWorkflow(&violations)).await;
         }
+        Ok(Answer::Suspended) => return await_workflow(shared, key, &seen, Known::Suspended(wish.workflow())).await,
         Err(error) => {
             project(shared, key, &seen, Known::StoreUnavailable(&error.to_string())).await?;
             return Err(error.into());
@@ -77,7 +83,8 @@ pub(super) async fn reconcile(shared: &Shared, key: &Key) -> Result<Next, Error>
     }
     if status::is_foreign(&facts) {
         // Whoever it belongs to is told of it, and says what was shown.
-        if facts.wished.as_ref().is_some_and(|run| !run.phase.is_terminal()) {
+        let goes_on = facts.wished.as_ref().is_some_and(|run| !run.phase.is_terminal());
+        if goes_on && !status::is_over(&seen.status, &facts) {
             return Ok(Next::After(FOREIGN));
         }
     } else {
@@ -85,9 +92,12 @@ pub(super) async fn reconcile(shared: &Shared, key: &Key) -> Result<Next, Error>
             .projected(key, changed, facts.run.iter().chain(&facts.wished))
             .await?;
     }
-    let ended_at = facts.wished.as_ref().and_then(|run| run.finished_at);
-    match shared.runs.get(key) {
-        Some(object) => expiry::next(shared, key, &object, wish.ttl, ended_at).await,
+    // As it was written.
+    match shared.runs.get(key).and_then(Seen::of) {
+        Some(Seen { object, status, .. }) => {
+            let ended_at = status::ended_at(&status, &facts);
+            expiry::next(shared, key, &object, wish.ttl, ended_at).await
+        }
         None => Ok(Next::Forget),
     }
 }
@@ -95,12 +105,12 @@ pub(super) async fn reconcile(shared: &Shared, key: &Key) -> Result<Next, Error>
 /// Hands in what the object asks for, unless the database knows it already.
 async fn submit(shared: &Shared, key: &Key, seen: &Seen, wish: &Wish) -> Result<Answer, Arc<store::Error>> {
     let known = facts(shared, key, &seen.uid, wish).await?;
-    match wants(wish, seen.generation, &known) {
+    match wants(wish, seen.generation, &seen.status, &known) {
         Wants::Nothing => return Ok(Answer::Facts(Box::new(known))),
         Wants::NewerObject => return Ok(Answer::Stale),
         Wants::Submission => {}
     }
-    let order = match order(shared, key, wish, &known) {
+    let order = match order::order(&shared.workflows, key, wish, &known) {
         Ok(order) => order,
         Err(answer) => return Ok(answer),
     };
@@ -128,11 +138,12 @@ enum Wants {
     NewerObject,
 }
 
-fn wants(wish: &Wish, generation: i64, facts: &Facts) -> Wants {
+fn wants(wish: &Wish, generation: i64, status: &WorkflowRunStatus, facts: &Facts) -> Wants {
     let exists = facts.wished.is_some() || facts.run_row_missing;
+    let is_over = status::is_over(status, facts);
     let Some(owner) = &facts.owner else {
         // A run that was cancelled before it was started needs no definition, and may have none.
-        return match facts.retired || !exists && wish.desired.ends() {
+        return match is_over || facts.retired || !exists && wish.desired.ends() {
             true => Wants::Nothing,
             false => Wants::Submission,
         };
@@ -141,51 +152,27 @@ fn wants(wish: &Wish, generation: i64, facts: &Facts) -> Wants {
         return Wants::NewerObject;
     }
     let started = exists || facts.retired || !wish.desired.starts();
-    let held = is_held(wish.desired == intent::Desired::Paused, facts) && wish.desired.starts();
-    match owner.generation == generation && started && !facts.run_row_missing && !held {
+    let held = wish.desired.starts() && is_held_by_nobody(facts);
+    let converged = owner.generation == generation && started && !facts.run_row_missing && !held;
+    match is_over || converged {
         true => Wants::Nothing,
         false => Wants::Submission,
     }
 }
 
-/// What to run: what was accepted before, or else what the definition says now.
-fn order(shared: &Shared, key: &Key, wish: &Wish, facts: &Facts) -> Result<Order, Answer> {
-    let accepted = facts.owner.as_ref();
-    let pinned = facts
-        .wished
-        .as_ref()
-        .map(|run| &run.revision)
-        .or_else(|| accepted.map(|owner| &owner.revision));
-    let found = find(shared, key, wish);
-    match (pinned, found) {
-        (None, found) => found,
-        (Some(revision), Ok(order)) if order.revision == *revision => Ok(order),
-        (Some(revision), Ok(_) | Err(_)) => Ok(Order {
-            revision: revision.clone(),
-            // The definition is in the database, since a run of it is, and this is not read.
-            body: "null".to_owned(),
-            retention: accepted.map(|owner| owner.retention).unwrap_or_default(),
-        }),
-    }
+/// Whether the object's own run is paused; one of somebody else takes no commands from here.
+fn is_held_by_nobody(facts: &Facts) -> bool {
+    !status::is_foreign(facts) && is_held(false, facts)
 }
 
-fn find(shared: &Shared, key: &Key, wish: &Wish) -> Result<Order, Answer> {
-    let work = match &wish.source {
-        Source::Inline { .. } => intent::work(&wish.source, &Value::Null).map_err(Answer::Invalid)?,
-        Source::Workflow(name) => {
-            let workflow = Key::new(Kind::Workflow, &key.namespace, name);
-            let workflow = shared.workflows.get(&workflow).ok_or(Answer::NoWorkflow)?;
-            let spec = workflow.data.get("spec").unwrap_or(&Value::Null);
-            intent::work(&wish.source, spec).map_err(Answer::BadWorkflow)?
-        }
-    };
-    wish.order(work).map_err(Answer::Invalid)
+/// Whether the object's run was told to stand still, or stands still.
+fn was_held(facts: &Facts) -> bool {
+    let told = facts.owner.as_ref().is_some_and(|owner| owner.suspended);
+    told || is_held_by_nobody(facts)
 }
 
 fn submission(key: &Key, seen: &Seen, wish: &Wish, order: Order, facts: &Facts) -> Submission {
     let exists = facts.wished.is_some() || facts.run_row_missing;
-    let told = facts.owner.as_ref().is_some_and(|owner| owner.suspended);
-    let resume = told || is_held(false, facts);
     Submission {
         uid: seen.uid.clone(),
         kind: key.kind.as_str().to_owned(),
@@ -204,7 +191,7 @@ fn submission(key: &Key, seen: &Seen, wish: &Wish, order: Order, facts: &Facts) 
             trigger: "WorkflowRun".to_owned(),
         }),
         only_when_idle: false,
-        commands: wish.desired.commands(resume),
+        commands: wish.desired.commands(was_held(facts)),
     }
 }
 
@@ -242,7 +229,11 @@ async fn project(shared: &Shared, key: &Key, seen: &Seen, known: Known<'_>) -> R
     }
     let since = match known {
         Known::Accepted(_, facts) => facts.wished.as_ref().map(|run| run.created_at),
-        Known::Invalid(_) | Known::NoWorkflow(_) | Known::BadWorkflow(_) | Known::StoreUnavailable(_) => None,
+        Known::Invalid(_)
+        | Known::NoWorkflow(_)
+        | Known::BadWorkflow(_)
+        | Known::Suspended(_)
+        | Known::StoreUnavailable(_) => None,
     };
     match pace::when(
         (&seen.status).into(),
@@ -273,16 +264,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::controller::workflow::fixtures::{REVISION, facts as facts_of, no_facts, run};
+    use crate::controller::workflow::fixtures::{REVISION, at, facts as facts_of, no_facts, run};
     use crate::engine::Phase;
     use crate::store::{DefinitionId, DeletionPolicy, OwnerFacts, Retention};
 
-    fn wish(desired: &str) -> Wish {
+    pub(super) fn wish(desired: &str) -> Wish {
         let spec = json!({"workflowRef": {"name": "w"}, "desiredState": desired});
         intent::of("u", "r", &spec).unwrap()
     }
 
-    fn accepted(generation: i64, facts: Facts) -> Facts {
+    pub(super) fn accepted(generation: i64, facts: Facts) -> Facts {
         let owner = OwnerFacts {
             generation,
             definition: DefinitionId(uuid::Uuid::nil()),
@@ -352,7 +343,35 @@ mod tests {
             ("row vanished", "Running", accepted(2, lost), Wants::Submission),
         ];
         for (name, desired, facts, expected) in table {
-            assert_eq!(wants(&wish(desired), 2, &facts), expected, "{name}, {desired}");
+            let fresh = WorkflowRunStatus::default();
+            assert_eq!(wants(&wish(desired), 2, &fresh, &facts), expected, "{name}, {desired}");
         }
+    }
+
+    #[test]
+    fn paused_run_is_told_to_go_on_by_nobody_but_its_own_object() {
+        let own = accepted(2, facts_of(&run("r", Phase::Paused)));
+        let foreign = Facts {
+            active: 0,
+            ..own.clone()
+        };
+        let wants = |facts| wants(&wish("Running"), 2, &WorkflowRunStatus::default(), facts);
+        assert_eq!((wants(&own), was_held(&own)), (Wants::Submission, true));
+        assert_eq!((wants(&foreign), was_held(&foreign)), (Wants::Nothing, false));
+    }
+
+    #[test]
+    fn object_that_has_ended_wants_no_other_run_when_its_start_is_forgotten() {
+        let ended = status::of(
+            &WorkflowRunStatus::default(),
+            2,
+            Known::Accepted(&wish("Running"), &facts_of(&run("r", Phase::Failed))),
+            at(10),
+        );
+        for facts in [no_facts(), accepted(2, no_facts()), accepted(1, no_facts())] {
+            assert_eq!(wants(&wish("Running"), 2, &ended, &facts), Wants::Nothing, "{facts:?}");
+        }
+        let news = accepted(3, no_facts());
+        assert_eq!(wants(&wish("Running"), 2, &ended, &news), Wants::NewerObject);
     }
 }

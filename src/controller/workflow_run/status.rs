@@ -4,12 +4,14 @@ use jiff::Timestamp;
 
 use super::intent::{Desired, Wish};
 use crate::api::v1alpha1::condition::reason;
-use crate::api::v1alpha1::{ConditionStatus, ConditionType, WorkflowRunStatus};
-use crate::controller::condition::{Draft, follow};
+use crate::api::v1alpha1::{Condition, ConditionStatus, ConditionType, WorkflowRunStatus};
+use crate::controller::condition::{Draft, follow, get};
 use crate::controller::run::shown::{is_same, run_status};
-use crate::controller::run::verdict::{ended, going_on, invalid, store_unavailable, suspended, violations_message};
+use crate::controller::run::verdict::{
+    ended, going_on, held, invalid, store_unavailable, suspended, violations_message,
+};
 use crate::engine::Violation;
-use crate::store::Facts;
+use crate::store::{Facts, RunFacts};
 
 use ConditionStatus::{False, True, Unknown};
 use ConditionType::{Accepted, Finished, Ready, Reconciling, Stalled, Succeeded};
@@ -29,6 +31,8 @@ pub(crate) enum Known<'a> {
     NoWorkflow(&'a str),
     /// The Workflow cannot be run.
     BadWorkflow(&'a [Violation]),
+    /// The Workflow of this name is suspended, and no run was started yet.
+    Suspended(&'a str),
     /// It was accepted; how things are.
     Accepted(&'a Wish, &'a Facts),
     /// The database cannot be asked.
@@ -47,9 +51,13 @@ pub(crate) fn of(before: &WorkflowRunStatus, generation: i64, known: Known<'_>, 
             let message = format!("the Workflow cannot be run:\n{}", violations_message(violations));
             (before.clone(), awaits(reason::WORKFLOW_INVALID, &message))
         }
+        Known::Suspended(name) => (before.clone(), held_back(name)),
+        Known::Accepted(_, facts) if is_over(before, facts) => (before.clone(), kept(before)),
         Known::Accepted(wish, facts) => (shown(facts), accepted(wish, facts)),
-        // What was true when the database was last asked is the best we know.
-        Known::StoreUnavailable(_) if is_accepted(before, generation) => return before.clone(),
+        // What was true when the database was last asked is the best we know; and an end stays one.
+        Known::StoreUnavailable(_) if is_accepted(before, generation) || finished(before).is_some() => {
+            return before.clone();
+        }
         Known::StoreUnavailable(why) => (before.clone(), store_unavailable(why)),
     };
     status.observed_generation = Some(generation);
@@ -66,6 +74,26 @@ pub(crate) fn says_the_same(a: &WorkflowRunStatus, b: &WorkflowRunStatus) -> boo
 /// here. An object starts one run at most.
 pub(crate) fn is_foreign(facts: &Facts) -> bool {
     facts.wished.is_some() && facts.active + facts.succeeded + facts.failed == 0
+}
+
+/// Whether the object has said all: that it has ended, of a run that the database knows no more, or of none. What anybody
+/// starts under the same key afterwards is not what was asked for here. An object runs once, however long it lives.
+pub(crate) fn is_over(before: &WorkflowRunStatus, facts: &Facts) -> bool {
+    let shown = before.run.as_ref().map(|run| &*run.id);
+    let is_another = |run: &RunFacts| is_foreign(facts) && shown != Some(&run.id.to_string());
+    finished(before).is_some() && !facts.run_row_missing && facts.wished.as_ref().is_none_or(is_another)
+}
+
+/// When the object's work ended: with its run, or when it was said that there is none, if the database knows of none.
+pub(crate) fn ended_at(status: &WorkflowRunStatus, facts: &Facts) -> Option<Timestamp> {
+    match is_over(status, facts) {
+        true => finished(status).map(|condition| condition.last_transition_time.0),
+        false => facts.wished.as_ref()?.finished_at,
+    }
+}
+
+fn finished(status: &WorkflowRunStatus) -> Option<&Condition> {
+    get(&status.conditions, Finished).filter(|condition| condition.status == True)
 }
 
 fn is_accepted(before: &WorkflowRunStatus, generation: i64) -> bool {
@@ -89,6 +117,13 @@ fn shown(facts: &Facts) -> WorkflowRunStatus {
     }
 }
 
+fn kept(before: &WorkflowRunStatus) -> Vec<Draft> {
+    let conditions = before.conditions.iter();
+    conditions
+        .map(|said| Draft::new(said.kind, said.status, &said.reason, &said.message))
+        .collect()
+}
+
 /// The definition may still come, or come right.
 fn awaits(reason: &str, message: &str) -> Vec<Draft> {
     vec![
@@ -96,6 +131,14 @@ fn awaits(reason: &str, message: &str) -> Vec<Draft> {
         Draft::new(Ready, Unknown, reason, message),
         Draft::new(Reconciling, True, reason, "waiting for the Workflow"),
     ]
+}
+
+/// Nothing is started, and nothing is accepted: it may be another definition that is run in the end.
+fn held_back(name: &str) -> Vec<Draft> {
+    let message = format!("no run is started: Workflow {name} is suspended");
+    let mut drafts = vec![Draft::new(Accepted, Unknown, reason::SUSPENDED, &message)];
+    drafts.extend(held(&message));
+    drafts
 }
 
 fn accepted(wish: &Wish, facts: &Facts) -> Vec<Draft> {
@@ -240,6 +283,86 @@ mod tests {
         }
     }
 
+    fn status(before: &WorkflowRunStatus, generation: i64, known: Known<'_>) -> WorkflowRunStatus {
+        of(before, generation, known, at(20))
+    }
+
+    #[test]
+    fn end_that_was_shown_stays_when_the_run_is_not_kept_any_more_or_another_has_its_key() {
+        let wish = wish("Running");
+        let failed = Facts {
+            wished: Some(run("r", Phase::Failed)),
+            ..no_facts()
+        };
+        let ended = of(
+            &WorkflowRunStatus::default(),
+            1,
+            Known::Accepted(&wish, &failed),
+            at(10),
+        );
+        let retired = Facts {
+            retired: true,
+            ..no_facts()
+        };
+        let anew = Facts {
+            wished: Some(run("s", Phase::Running)),
+            ..no_facts()
+        };
+        for facts in [no_facts(), retired, anew] {
+            assert!(is_over(&ended, &facts));
+            assert_eq!(status(&ended, 1, Known::Accepted(&wish, &facts)), ended, "{facts:?}");
+            let edited = status(&ended, 2, Known::Accepted(&wish, &facts));
+            assert_eq!((edited.observed_generation, &edited.run), (Some(2), &ended.run));
+            assert_eq!(edited.conditions.len(), ended.conditions.len());
+        }
+        assert_eq!(status(&ended, 2, Known::StoreUnavailable("away")), ended);
+    }
+
+    #[test]
+    fn work_ends_with_its_run_or_when_it_was_said_that_there_is_none() {
+        let first = |desired: &str, facts: &Facts| {
+            let known = wish(desired);
+            of(&WorkflowRunStatus::default(), 1, Known::Accepted(&known, facts), at(10))
+        };
+        let never = first("Cancelled", &no_facts());
+        assert_eq!(ended_at(&never, &no_facts()), Some(at(10)));
+        let paused = first("Paused", &no_facts());
+        assert_eq!(ended_at(&paused, &no_facts()), None);
+        let going_on = facts(&run("r", Phase::Running));
+        assert_eq!(ended_at(&first("Running", &going_on), &going_on), None);
+        let ended = facts(&run("r", Phase::Failed));
+        assert_eq!(ended_at(&first("Running", &ended), &ended), Some(at(5)));
+        let retired = Facts {
+            retired: true,
+            ..no_facts()
+        };
+        for before in [first("Running", &ended), first("Running", &retired)] {
+            assert_eq!(ended_at(&before, &retired), Some(at(10)));
+        }
+    }
+
+    #[test]
+    fn end_is_not_held_against_what_is_the_objects_own() {
+        let never = of(
+            &WorkflowRunStatus::default(),
+            1,
+            Known::Accepted(&wish("Cancelled"), &no_facts()),
+            at(10),
+        );
+        assert!(is_over(&never, &no_facts()));
+        // A replica with older news started it all the same: it must hear of the end.
+        assert!(!is_over(&never, &facts(&run("r", Phase::Running))));
+        let lost = Facts {
+            run_row_missing: true,
+            ..no_facts()
+        };
+        assert!(!is_over(&never, &lost));
+        assert!(
+            !is_over(&WorkflowRunStatus::default(), &no_facts()),
+            "nothing has ended"
+        );
+    }
+
     #[test]
     fn missing_or_broken_workflow_is_waited_for() {
         let violation = Violation {
@@ -253,6 +376,20 @@ mod tests {
         assert_eq!(
             row(Known::BadWorkflow(&[violation])),
             "Accepted=Unknown/WorkflowInvalid Ready=Unknown/WorkflowInvalid Reconciling=True/WorkflowInvalid"
+        );
+    }
+
+    #[test]
+    fn suspended_workflow_is_waited_for_and_named() {
+        let status = status(&WorkflowRunStatus::default(), 1, Known::Suspended("order"));
+        assert!(
+            status.conditions.iter().all(|it| it.message.contains("order")),
+            "{status:?}"
+        );
+        assert_eq!(
+            row(Known::Suspended("order")),
+            "Accepted=Unknown/Suspended Succeeded=Unknown/Suspended Ready=False/Suspended \
+             Reconciling=True/Suspended Suspended=True/Suspended"
         );
     }
 }
