@@ -285,9 +285,12 @@ pub struct Signal {
   everstep cancel erun/nightly-7 -n shop --terminate
 
   # By the id of a run, in PostgreSQL
-  everstep cancel 0192f3c4-7d1e-7aaa-8000-000000000000 --reason 'ordered twice'")]
+  everstep cancel 0192f3c4-7d1e-7aaa-8000-000000000000 --reason 'ordered twice'
+
+  # The run of a Workflow, of which a compensation has failed
+  everstep cancel ewf/order-1042 -n shop --via sql --terminate")]
 pub struct Cancel {
-    /// What to cancel: `erun/NAME` or NAME for a WorkflowRun, or the id of a run
+    /// What to cancel: `erun/NAME` or NAME for a WorkflowRun; in PostgreSQL also the id of a run, or `ewf/NAME` for the current one of a Workflow
     #[arg(value_name = "RUN")]
     pub run: String,
     /// Undo nothing: compensations do not run, `finally` does

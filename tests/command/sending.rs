@@ -100,7 +100,7 @@ async fn what_a_signal_cannot_be_is_said() {
             &["--expires-after"],
         ),
         (&["signal", id, "approve", "--via", "object"], 2, &["erun/NAME"]),
-        (&["cancel", id, "--terminate"], 2, &["--terminate", "--via object"]),
+        (&["cancel", UNKNOWN, "--terminate"], 1, &["no run"]),
         (&["cancel", UNKNOWN], 1, &["no run"]),
         (&["retry", UNKNOWN], 1, &["no run"]),
         (&["retry", id], 1, &["does not stand still", "onFailure: Pause"]),
@@ -124,6 +124,39 @@ async fn a_cancel_is_waited_for_and_a_second_one_has_nothing_left() {
     assert!(history.contains("cancel requested: ordered twice"), "{history}");
     let again = person.says(&["cancel", &run.to_string()]).await;
     again.refused(1, &["is over (Cancelled)"]);
+    rig.is_clean().await;
+    worker.stop().await;
+}
+
+/// Its object is no WorkflowRun, so there is no `desiredState` that could end it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_compensation_has_failed_ends_when_it_is_terminated() {
+    let rig = Rig::new().await;
+    let person = Person::new(&rig).await;
+    let worker = rig.worker().await;
+    // Nobody listens there.
+    let undo: Value = json!({"http": {"url": "http://127.0.0.1:9/"}, "retry": {"maxAttempts": 1}});
+    let steps = json!([{"name": "book", "set": {}, "compensate": undo},
+        {"name": "charge", "needs": ["book"], "fail": {"code": "NO"}}]);
+    let run = rig.start("order", json!({ "steps": steps })).await;
+    eventually("the standstill", async || rig.phase(run).await == "Paused").await;
+    assert_eq!(rig.summary(run).await["stalled"], "CompensationFailed");
+    let said = person
+        .says(&[
+            "cancel",
+            "ewf/order",
+            "--via",
+            "sql",
+            "--terminate",
+            "--reason",
+            "by hand",
+        ])
+        .await
+        .ok();
+    assert_eq!(said, format!("run {run} told to terminate\n"));
+    assert_eq!(rig.ended(run).await, "Failed");
+    let history = person.says(&["history", &run.to_string()]).await.ok();
+    assert!(history.contains("terminate requested: by hand"), "{history}");
     rig.is_clean().await;
     worker.stop().await;
 }

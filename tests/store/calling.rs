@@ -213,6 +213,7 @@ async fn a_role_without_a_grant_is_refused_everywhere() {
         "SELECT everstep.start('shop/order')".to_owned(),
         format!("SELECT everstep.signal('{id}', 'approve', '{{}}')"),
         format!("SELECT everstep.cancel('{id}', 'x')"),
+        format!("SELECT everstep.terminate('{id}', 'x')"),
         "SELECT id FROM everstep.run_list".to_owned(),
         "SELECT run_id FROM everstep.run_history".to_owned(),
         "SELECT run_id FROM everstep.step_list".to_owned(),
@@ -224,11 +225,11 @@ async fn a_role_without_a_grant_is_refused_everywhere() {
     shop.rig
         .run(&format!("SELECT everstep.grant_namespace('{role}', 'bank')"))
         .await;
-    let refusals = ["42501", "P0002", "P0002"];
+    let refusals = ["42501", "P0002", "P0002", "P0002"];
     for (call, code) in calls.iter().zip(refusals) {
         assert_eq!(refused(&mut stranger, call).await.0, code, "{call}");
     }
-    for call in &calls[3..] {
+    for call in &calls[4..] {
         let seen = sqlx::query(AssertSqlSafe(call.clone()))
             .fetch_all(&mut stranger)
             .await
@@ -251,7 +252,11 @@ async fn a_run_of_a_foreign_namespace_is_answered_like_one_that_does_not_exist()
         .rig
         .one("SELECT id FROM everstep.runs WHERE namespace = 'bank'")
         .await;
-    for call in ["everstep.signal('ID', 'a', '{}')", "everstep.cancel('ID', 'x')"] {
+    for call in [
+        "everstep.signal('ID', 'a', '{}')",
+        "everstep.cancel('ID', 'x')",
+        "everstep.terminate('ID', 'x')",
+    ] {
         let answer = async |app: &mut PgConnection, id: &str| {
             let (code, message) = refused(app, &format!("SELECT {}", call.replace("ID", id))).await;
             (code, message.replace(id, "ID"))
@@ -281,6 +286,7 @@ async fn tables_grants_and_inner_functions_are_out_of_reach() {
         format!("SELECT everstep.revoke_namespace('{role}', 'shop')"),
         format!("SELECT everstep.phase_for_caller('x', '{UNKNOWN}')"),
         "SELECT everstep.refuse_start('shop/order', NULL, NULL)".to_owned(),
+        format!("SELECT everstep.tell_to_end('Cancel', '{UNKNOWN}', 'x')"),
     ] {
         assert_eq!(refused(&mut shop.app, &call).await.0, "42501", "{call}");
     }
@@ -419,6 +425,9 @@ async fn arguments_that_are_null_empty_or_enormous_are_refused_with_a_code_each(
         ("cancel('ID', NULL)", "22004"),
         ("cancel('ID', '')", "22023"),
         ("cancel('ID', repeat('x', 1025))", "22023"),
+        ("terminate(NULL, 'x')", "22004"),
+        ("terminate('ID', NULL)", "22004"),
+        ("terminate('ID', '')", "22023"),
     ];
     for (call, code) in calls {
         let (said, message) = refused(
@@ -562,7 +571,11 @@ async fn a_run_that_is_over_takes_neither_signal_nor_cancel() {
     let id = started(&mut shop, "'shop/order'").await;
     signal(&mut shop.app, &format!("'{id}', 'a', '1', 'd'")).await;
     shop.rig.store.append(&[finish(id, 1)]).await.unwrap();
-    for call in [format!("signal('{id}', 'a', '1')"), format!("cancel('{id}', 'x')")] {
+    for call in [
+        format!("signal('{id}', 'a', '1')"),
+        format!("cancel('{id}', 'x')"),
+        format!("terminate('{id}', 'x')"),
+    ] {
         let (code, message) = refused(&mut shop.app, &format!("SELECT everstep.{call}")).await;
         assert_eq!(code, "55000");
         assert!(message.contains("Succeeded"), "{message}");
@@ -587,6 +600,26 @@ async fn cancelling_twice_is_cancelling_once() {
         ),
         (1, 1)
     );
+}
+
+/// Also of a run that no worker has met yet, and that was told to cancel before.
+#[tokio::test]
+async fn terminating_twice_is_terminating_once_and_is_not_a_cancel() {
+    let mut shop = shop().await;
+    let id = start(&mut shop.app, "'shop/order'").await;
+    assert_eq!(shop.rig.count("arrivals").await, 1);
+    for call in ["cancel", "terminate", "terminate"] {
+        run(&mut shop.app, &format!("SELECT everstep.{call}('{id}', 'no use')")).await;
+    }
+    let (_, loaded) = shop.rig.owned().await;
+    let mail: Vec<Mail> = loaded.mail.into_iter().map(|row| row.mail).collect();
+    let reason = "no use".to_owned();
+    assert_eq!(
+        mail,
+        [Mail::Cancel { reason: reason.clone() }, Mail::Terminate { reason }]
+    );
+    let audit = format!("audit WHERE operation = 'terminate' AND actor = '{}'", shop.role);
+    assert_eq!(shop.rig.count(&audit).await, 1);
 }
 
 #[tokio::test]
@@ -686,7 +719,7 @@ async fn views_show_runs_history_and_steps_of_granted_namespaces() {
 #[tokio::test]
 async fn steps_that_wait_time_out_or_are_retried_are_shown_as_they_are() {
     let mut shop = shop().await;
-    let id = start(&mut shop.app, "'shop/order'").await;
+    let id = start(&mut shop.app, "'shop/order', NULL, 'k'").await;
     let mut first = step(id, 1);
     first.events = r#"[{"TimerArmed":{"step":"nap","fire_at":"2026-01-01T00:00:00Z"}},
         {"SignalAwaited":{"step":"late","signal":"go"}},{"StepTimedOut":{"step":"late"}},
@@ -753,7 +786,7 @@ async fn the_examples_of_the_documentation_work() {
 #[tokio::test]
 async fn a_run_that_stands_still_after_a_failure_is_retried_once_each_time_it_does() {
     let mut shop = shop().await;
-    let id = start(&mut shop.app, "'shop/order'").await;
+    let id = start(&mut shop.app, "'shop/order', NULL, 'k'").await;
     let retry = format!("SELECT everstep.retry('{id}', 'charge')");
     let (code, message) = refused(&mut shop.app, &retry).await;
     assert_eq!(code, "55000");
@@ -779,7 +812,7 @@ async fn a_run_that_stands_still_after_a_failure_is_retried_once_each_time_it_do
 #[tokio::test]
 async fn a_retry_that_cannot_be_is_refused() {
     let mut shop = shop().await;
-    let id = start(&mut shop.app, "'shop/order'").await;
+    let id = start(&mut shop.app, "'shop/order', NULL, 'k'").await;
     let unknown = format!("SELECT everstep.retry('{UNKNOWN}')");
     let empty = format!("SELECT everstep.retry('{id}', '')");
     for (query, code) in [

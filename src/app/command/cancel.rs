@@ -28,18 +28,16 @@ pub(in crate::app) async fn cancel(options: people::Cancel) -> Result<(), Failur
 }
 
 async fn by_function(options: &people::Cancel, target: &Target) -> Result<(), Failure> {
-    without(
-        "--terminate",
-        options.terminate,
-        "PostgreSQL's functions only cancel; a WorkflowRun is terminated by --via object",
-    )?;
     let namespace = reach::namespace(&options.place.cluster).await?;
     let mut surface = reach::surface(&options.place.database).await?;
     let run = find(&mut surface, &namespace, target).await?;
-    surface
-        .cancel(run.id, options.reason.as_deref().unwrap_or("everstep cancel"))
-        .await?;
-    print(&format!("run {} told to cancel\n", run.id))?;
+    let reason = options.reason.as_deref().unwrap_or("everstep cancel");
+    if options.terminate {
+        surface.terminate(run.id, reason).await?;
+    } else {
+        surface.cancel(run.id, reason).await?;
+    }
+    print(&format!("run {} told to {}\n", run.id, told(options)))?;
     if !options.wait {
         return Ok(());
     }
@@ -92,8 +90,7 @@ async fn by_object(options: &people::Cancel, target: &Target) -> Result<(), Fail
     };
     let patched = cluster.api::<WorkflowRun>().patch(name, &how, &patch).await;
     patched.map_err(|error| cluster.failure(&error))?;
-    let told = if options.terminate { "terminate" } else { "cancel" };
-    print(&format!("workflowrun.everstep.dev/{name} told to {told}\n"))?;
+    print(&format!("workflowrun.everstep.dev/{name} told to {}\n", told(options)))?;
     if !options.wait {
         return Ok(());
     }
@@ -103,9 +100,13 @@ async fn by_object(options: &people::Cancel, target: &Target) -> Result<(), Fail
     print(&format!("workflowrun.everstep.dev/{name} Cancelled\n"))
 }
 
+fn told(options: &people::Cancel) -> &'static str {
+    if options.terminate { "terminate" } else { "cancel" }
+}
+
 fn no_object(name: &str) -> Failure {
     Failure::Configuration(format!(
-        "the run of a Workflow has no object of its own. Cancel it in PostgreSQL (everstep cancel ewf/{name} --via sql), \
-         or delete the Workflow, which cancels its runs"
+        "the run of a Workflow has no object of its own. End it in PostgreSQL (everstep cancel ewf/{name} --via sql, \
+         with --terminate to undo nothing), or delete the Workflow, which cancels its runs"
     ))
 }
