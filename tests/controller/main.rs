@@ -12,6 +12,7 @@ mod notices;
 mod orphans;
 mod outage;
 mod refusal;
+mod signals;
 
 use std::time::Duration;
 
