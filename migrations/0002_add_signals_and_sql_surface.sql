@@ -478,13 +478,23 @@ BEGIN
   END IF;
   -- Two at once would both write the schema's rights.
   PERFORM pg_advisory_xact_lock(1702258034, 0);
+  IF NOT EXISTS (
+    SELECT 1
+    FROM pg_namespace AS n
+    CROSS JOIN LATERAL aclexplode(n.nspacl) AS a
+    JOIN pg_roles AS r ON r.oid = a.grantee
+    WHERE n.nspname = 'everstep' AND a.privilege_type = 'USAGE' AND r.rolname::text = grant_namespace.role
+  ) THEN
+    -- Grants go by name. Without a right of its own (DROP OWNED took it), what is there was another role's.
+    DELETE FROM everstep.grants AS g WHERE g.role::text = grant_namespace.role;
+    EXECUTE format('GRANT USAGE ON SCHEMA everstep TO %I', grant_namespace.role);
+  END IF;
   INSERT INTO everstep.grants (role, namespace)
   VALUES (grant_namespace.role::name, grant_namespace.namespace)
   ON CONFLICT DO NOTHING;
   IF NOT FOUND THEN
     RETURN;
   END IF;
-  EXECUTE format('GRANT USAGE ON SCHEMA everstep TO %I', grant_namespace.role);
   INSERT INTO everstep.audit (actor, operation, epoch, detail)
   VALUES (everstep.caller(), 'grant', (SELECT epoch FROM everstep.cluster),
     json_build_object('role', grant_namespace.role, 'namespace', grant_namespace.namespace));

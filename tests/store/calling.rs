@@ -662,6 +662,34 @@ async fn grants_say_what_is_wrong_with_them_and_hold_the_role() {
     assert_eq!(shop.rig.count("audit WHERE operation IN ('grant', 'revoke')").await, 2);
 }
 
+/// `DROP OWNED BY` takes the right to the schema, and the way is free for another role of that name.
+#[tokio::test]
+async fn a_role_created_anew_inherits_no_grant() {
+    let mut shop = shop().await;
+    let role = shop.role.clone();
+    shop.rig
+        .run(&format!("SELECT everstep.grant_namespace('{role}', 'bank')"))
+        .await;
+    shop.app.close().await.unwrap();
+    shop.rig.run(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
+    let url = login(&mut shop.rig, &role).await;
+    shop.app = PgConnection::connect(&url).await.unwrap();
+    let start = "SELECT everstep.start('shop/order')";
+    assert_eq!(refused(&mut shop.app, start).await.0, "42501", "before any grant");
+    // One that the old role had, too: it is a grant again, not one that is there already.
+    shop.rig
+        .run(&format!("SELECT everstep.grant_namespace('{role}', 'bank')"))
+        .await;
+    let (code, message) = refused(&mut shop.app, start).await;
+    assert_eq!(code, "42501", "{message}");
+    assert!(message.contains("may not use namespace shop"), "{message}");
+    assert_eq!(shop.rig.count("grants").await, 1);
+    assert_eq!(shop.rig.count("audit WHERE operation = 'grant'").await, 3);
+    row(&mut shop.app, "SELECT count(*) FROM everstep.run_list")
+        .await
+        .unwrap();
+}
+
 #[tokio::test]
 async fn views_show_runs_history_and_steps_of_granted_namespaces() {
     let mut shop = shop().await;
