@@ -607,5 +607,6 @@ REVOKE ALL ON FUNCTION everstep.grant_namespace(text, text), everstep.revoke_nam
   everstep.phase_for_caller(text, uuid), everstep.refuse_start(text, jsonb, text),
   everstep.start_once(text, jsonb, text), everstep.tell_to_end(text, uuid, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION everstep.start(text, jsonb, text), everstep.signal(uuid, text, jsonb, text),
-  everstep.cancel(uuid, text), everstep.terminate(uuid, text), everstep.retry(uuid, text), everstep.caller() TO PUBLIC;
+  everstep.cancel(uuid, text), everstep.terminate(uuid, text), everstep.retry(uuid, text), everstep.caller(),
+  everstep.readable(json), everstep.uuidv7() TO PUBLIC;
 GRANT SELECT ON everstep.run_list, everstep.run_history, everstep.step_list TO PUBLIC;

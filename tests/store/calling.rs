@@ -1,13 +1,13 @@
 //! The SQL surface, as applications and people use it: with a login of their own, in their own transactions.
 
 use everstep::engine::Mail;
-use everstep::store::{Posted, SignalWish, Submission, Target};
+use everstep::store::{Migrations, Posted, SignalWish, Store, Submission, Target};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, postgres::PgRow};
 use uuid::Uuid;
 
 use crate::pgbouncer::PgBouncer;
 use crate::postgres;
-use crate::rig::{Rig, finish, park, rig, step, wish};
+use crate::rig::{Rig, finish, options, park, rig, step, wish};
 
 /// A database with the Workflow `shop/order`, and an application that may use the namespace.
 struct Shop {
@@ -741,6 +741,39 @@ async fn views_show_runs_history_and_steps_of_granted_namespaces() {
     );
     let expected = ["a Do Succeeded 1", "a Undo Open 1", "b Do Skipped", "c Do Open 2"];
     assert_eq!(all(&mut shop.app, &steps).await, expected);
+}
+
+/// Where an administrator has taken EXECUTE from PUBLIC for whatever is created.
+#[tokio::test]
+async fn views_and_functions_work_where_public_may_execute_nothing_by_default() {
+    let url = postgres::empty_database().await;
+    let mut admin = PgConnection::connect(&url).await.unwrap();
+    run(
+        &mut admin,
+        "ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC",
+    )
+    .await;
+    let store = Store::connect(&options(&url)).await.unwrap();
+    store.migrate(Migrations::Auto).await.unwrap();
+    store.adopt_cluster("cluster-1", "default").await.unwrap();
+    let mut rig = Rig { store, url, sql: admin };
+    rig.submit(order()).await;
+    let role = format!("strict_{}", rig.one::<String>("SELECT current_database()::text").await);
+    let url = login(&mut rig, &role).await;
+    rig.run(&format!("SELECT everstep.grant_namespace('{role}', 'shop')"))
+        .await;
+    let mut app = PgConnection::connect(&url).await.unwrap();
+    let id = start(&mut app, "'shop/order'").await;
+    assert_eq!(signal(&mut app, &format!("'{id}', 'go', '1'")).await, "Stored");
+    let page = "SELECT step, error FROM everstep.run_list WHERE id < everstep.uuidv7()";
+    let views = [
+        "SELECT event FROM everstep.run_history",
+        "SELECT step FROM everstep.step_list",
+    ];
+    row(&mut app, page).await.unwrap();
+    for view in views {
+        run(&mut app, view).await;
+    }
 }
 
 /// What waits has begun; what timed out is over; what failed and is retried by hand is open again.
