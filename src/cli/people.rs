@@ -319,8 +319,8 @@ pub struct Cancel {
   # A run that stands still (onFailure: Pause, or a compensation that failed): what failed begins afresh
   everstep retry ewf/order-1042 -n shop --via sql
 
-  # A WorkflowRun that has ended: another one, which reuses what was recorded before that step
-  everstep retry erun/nightly-7 -n shop --from charge")]
+  # Of a WorkflowRun: where it stands is read from the object
+  everstep retry erun/nightly-7 -n shop --wait")]
 pub struct Retry {
     /// What to retry: the id of a run, `ewf/NAME` for the current one of a Workflow, `erun/NAME` or NAME for a WorkflowRun
     #[arg(value_name = "RUN")]
@@ -328,9 +328,6 @@ pub struct Retry {
     /// The step to begin with [default: the one that failed]
     #[arg(long, value_name = "STEP")]
     pub from: Option<String>,
-    /// Name of the new WorkflowRun [default: the old one's, and a few random characters]
-    #[arg(long, value_name = "NAME")]
-    pub name: Option<String>,
     /// How to wait.
     #[command(flatten)]
     pub wait: Wait,

@@ -104,7 +104,6 @@ async fn what_a_signal_cannot_be_is_said() {
         (&["cancel", UNKNOWN], 1, &["no run"]),
         (&["retry", UNKNOWN], 1, &["no run"]),
         (&["retry", id], 1, &["does not stand still", "onFailure: Pause"]),
-        (&["retry", id, "--name", "n"], 2, &["--name"]),
     ];
     for (words, code, expected) in cases {
         person.says(words).await.refused(*code, expected);

@@ -99,7 +99,7 @@ async fn by_object(options: &people::Run, input: Option<Map<String, Value>>) -> 
 }
 
 /// Creates a WorkflowRun, says so, and waits for its end when asked to.
-pub(super) async fn make(
+async fn make(
     cluster: &Cluster,
     name: Option<&str>,
     stem: &str,
@@ -158,7 +158,7 @@ pub(super) fn named(name: Option<&str>, stem: &str) -> ObjectMeta {
     }
 }
 
-pub(super) fn empty() -> WorkflowRunSpec {
+fn empty() -> WorkflowRunSpec {
     WorkflowRunSpec {
         workflow_ref: None,
         workflow: None,
