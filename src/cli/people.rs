@@ -299,7 +299,7 @@ pub struct Cancel {
     /// Why, for the run's history (in PostgreSQL only) [default: `everstep cancel`]
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
-    /// Wait until the run has ended; exit code 1 when it ended otherwise than Cancelled
+    /// Wait until the run has ended; exit code 1 when it ended otherwise than Cancelled, unless it stood still after a failure (in PostgreSQL)
     #[arg(short, long)]
     pub wait: bool,
     /// Wait no longer than this: exit code 1, and the cancel goes on

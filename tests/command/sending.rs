@@ -140,6 +140,8 @@ async fn a_run_whose_compensation_has_failed_ends_when_it_is_terminated() {
     let run = rig.start("order", json!({ "steps": steps })).await;
     eventually("the standstill", async || rig.phase(run).await == "Paused").await;
     assert_eq!(rig.summary(run).await["stalled"], "CompensationFailed");
+    let cancel = person.says(&["cancel", &run.to_string()]).await;
+    assert!(cancel.errors.contains("cancel it with --terminate"), "{cancel:?}");
     let said = person
         .says(&[
             "cancel",
@@ -157,6 +159,22 @@ async fn a_run_whose_compensation_has_failed_ends_when_it_is_terminated() {
     let history = person.says(&["history", &run.to_string()]).await.ok();
     assert!(history.contains("terminate requested: by hand"), "{history}");
     rig.is_clean().await;
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_stands_still_after_a_failure_is_ended_by_a_cancel_though_it_failed() {
+    let rig = Rig::new().await;
+    let person = Person::new(&rig).await;
+    let worker = rig.worker().await;
+    // Nobody listens there.
+    let call: Value = json!({"name": "call", "http": {"url": "http://127.0.0.1:9/"}, "retry": {"maxAttempts": 1}});
+    let run = rig.start("order", json!({"steps": [call], "onFailure": "Pause"})).await;
+    eventually("the standstill", async || rig.phase(run).await == "Paused").await;
+    let said = person.says(&["cancel", &run.to_string(), "--wait"]).await.ok();
+    let expected = format!("run {run} ended as Failed, for the failure that it stood still after: call: ");
+    assert!(said.contains(&expected), "{said}");
+    assert_eq!(rig.phase(run).await, "Failed");
     worker.stop().await;
 }
 
