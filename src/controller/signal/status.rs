@@ -229,7 +229,7 @@ fn stored(facts: &SignalFacts) -> (Option<&str>, Vec<Draft>) {
             ];
             (None, drafts)
         }
-        Some(SignalOutcome::Consumed { step, at: _ }) => {
+        Some(SignalOutcome::Consumed { step }) => {
             let by = step.as_ref().map(|step| format!("by step {step}")).unwrap_or_default();
             let drafts = vec![
                 Draft::new(Stored, True, reason::STORED, ""),
@@ -276,7 +276,6 @@ mod tests {
             uid: "u".to_owned(),
             id: 1,
             run: RUN,
-            phase: Some(Phase::Running),
             stored_at: at(1),
             outcome,
         }
@@ -285,7 +284,6 @@ mod tests {
     fn consumed() -> SignalFacts {
         facts(Some(SignalOutcome::Consumed {
             step: Some("approval".to_owned()),
-            at: None,
         }))
     }
 
