@@ -209,6 +209,8 @@ impl Case {
         };
         let wish = Submission {
             generation,
+            // A Workflow's cancel is not for the run that the same call wishes for.
+            start: None,
             commands: vec![command],
             ..submission(&self.name, &self.body)
         };
