@@ -341,44 +341,65 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION everstep.cancel(run uuid, reason text) RETURNS void
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+-- Tells a run to end, by mail of the kind Cancel or Terminate.
+CREATE FUNCTION everstep.tell_to_end(kind text, run uuid, reason text) RETURNS void
+LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
+  operation text := lower(tell_to_end.kind);
   phase text;
 BEGIN
-  IF cancel.run IS NULL OR cancel.reason IS NULL THEN
+  IF tell_to_end.run IS NULL OR tell_to_end.reason IS NULL THEN
     RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed',
-      MESSAGE = 'everstep.cancel: run and reason must not be NULL',
+      MESSAGE = format('everstep.%s: run and reason must not be NULL', operation),
       HINT = 'The reason is shown to people.';
   END IF;
-  IF cancel.reason = '' OR octet_length(cancel.reason) > 1024 THEN
+  IF tell_to_end.reason = '' OR octet_length(tell_to_end.reason) > 1024 THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-      MESSAGE = 'everstep.cancel: reason is empty or longer than 1024 bytes',
+      MESSAGE = format('everstep.%s: reason is empty or longer than 1024 bytes', operation),
       HINT = 'The reason is shown to people.';
   END IF;
-  phase := everstep.phase_for_caller('cancel', cancel.run);
+  phase := everstep.phase_for_caller(operation, tell_to_end.run);
   IF phase IN ('Succeeded', 'Failed', 'Cancelled', 'TimedOut') THEN
     RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-      MESSAGE = format('everstep.cancel: run %s is over (%s)', cancel.run, phase),
-      HINT = 'There is nothing left to cancel.';
+      MESSAGE = format('everstep.%s: run %s is over (%s)', operation, tell_to_end.run, phase),
+      HINT = format('There is nothing left to %s.', operation);
   END IF;
   WITH sent AS (
     INSERT INTO everstep.inbox AS i (run_id, kind, dedup_key, payload, by)
-    -- One key for all: cancelling twice equals once.
-    VALUES (cancel.run, 'Cancel', 'sql', json_build_object('reason', cancel.reason), everstep.caller())
+    -- One key for all: saying it twice equals once.
+    VALUES (tell_to_end.run, tell_to_end.kind, 'sql', json_build_object('reason', tell_to_end.reason), everstep.caller())
     ON CONFLICT DO NOTHING
     RETURNING i.run_id
   )
   INSERT INTO everstep.audit (actor, operation, run_id, epoch, detail)
-  SELECT everstep.caller(), 'cancel', run_id, (SELECT epoch FROM everstep.cluster),
-    json_build_object('reason', cancel.reason)
+  SELECT everstep.caller(), lower(tell_to_end.kind), run_id, (SELECT epoch FROM everstep.cluster),
+    json_build_object('reason', tell_to_end.reason)
   FROM sent;
   IF FOUND AND pg_try_advisory_xact_lock(1702258034, 2) THEN
     PERFORM pg_notify('everstep_mail', '');
   END IF;
+END
+$$;
+
+CREATE FUNCTION everstep.cancel(run uuid, reason text) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM everstep.tell_to_end('Cancel', cancel.run, cancel.reason);
+END
+$$;
+
+-- Ends also what a compensation that failed has parked: nothing is undone any more.
+CREATE FUNCTION everstep.terminate(run uuid, reason text) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM everstep.tell_to_end('Terminate', terminate.run, terminate.reason);
 END
 $$;
 
@@ -457,13 +478,23 @@ BEGIN
   END IF;
   -- Two at once would both write the schema's rights.
   PERFORM pg_advisory_xact_lock(1702258034, 0);
+  IF NOT EXISTS (
+    SELECT 1
+    FROM pg_namespace AS n
+    CROSS JOIN LATERAL aclexplode(n.nspacl) AS a
+    JOIN pg_roles AS r ON r.oid = a.grantee
+    WHERE n.nspname = 'everstep' AND a.privilege_type = 'USAGE' AND r.rolname::text = grant_namespace.role
+  ) THEN
+    -- Grants go by name. Without a right of its own (DROP OWNED took it), what is there was another role's.
+    DELETE FROM everstep.grants AS g WHERE g.role::text = grant_namespace.role;
+    EXECUTE format('GRANT USAGE ON SCHEMA everstep TO %I', grant_namespace.role);
+  END IF;
   INSERT INTO everstep.grants (role, namespace)
   VALUES (grant_namespace.role::name, grant_namespace.namespace)
   ON CONFLICT DO NOTHING;
   IF NOT FOUND THEN
     RETURN;
   END IF;
-  EXECUTE format('GRANT USAGE ON SCHEMA everstep TO %I', grant_namespace.role);
   INSERT INTO everstep.audit (actor, operation, epoch, detail)
   VALUES (everstep.caller(), 'grant', (SELECT epoch FROM everstep.cluster),
     json_build_object('role', grant_namespace.role, 'namespace', grant_namespace.namespace));
@@ -574,7 +605,8 @@ ORDER BY r.id, s.begun_seq, s.step, s.deed;
 REVOKE ALL ON ALL TABLES IN SCHEMA everstep FROM PUBLIC;
 REVOKE ALL ON FUNCTION everstep.grant_namespace(text, text), everstep.revoke_namespace(text, text),
   everstep.phase_for_caller(text, uuid), everstep.refuse_start(text, jsonb, text),
-  everstep.start_once(text, jsonb, text) FROM PUBLIC;
+  everstep.start_once(text, jsonb, text), everstep.tell_to_end(text, uuid, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION everstep.start(text, jsonb, text), everstep.signal(uuid, text, jsonb, text),
-  everstep.cancel(uuid, text), everstep.retry(uuid, text), everstep.caller() TO PUBLIC;
+  everstep.cancel(uuid, text), everstep.terminate(uuid, text), everstep.retry(uuid, text), everstep.caller(),
+  everstep.readable(json), everstep.uuidv7() TO PUBLIC;
 GRANT SELECT ON everstep.run_list, everstep.run_history, everstep.step_list TO PUBLIC;

@@ -60,7 +60,7 @@ pub enum Command {
     Signal(people::Signal),
     /// End a run, and undo what it did
     Cancel(people::Cancel),
-    /// Let a run that failed go on, or run it again
+    /// Let a run that stands still after a failure go on
     Retry(people::Retry),
     /// Print a completion script for a shell
     Completion {
@@ -105,7 +105,7 @@ pub enum LogFormat {
 /// Where the engine's PostgreSQL is.
 #[derive(Debug, Clone, Args)]
 pub struct Database {
-    /// URL of the engine's PostgreSQL, `postgres://user:password@host:5432/database`; a direct connection, no pooler
+    /// URL of the engine's PostgreSQL, `postgres://user:password@host:5432/database`; of a service, a direct connection, no pooler
     #[arg(long, env = "EVERSTEP_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: Option<String>,
     /// A file that holds that URL, such as a mounted Secret

@@ -285,9 +285,12 @@ pub struct Signal {
   everstep cancel erun/nightly-7 -n shop --terminate
 
   # By the id of a run, in PostgreSQL
-  everstep cancel 0192f3c4-7d1e-7aaa-8000-000000000000 --reason 'ordered twice'")]
+  everstep cancel 0192f3c4-7d1e-7aaa-8000-000000000000 --reason 'ordered twice'
+
+  # The run of a Workflow, of which a compensation has failed
+  everstep cancel ewf/order-1042 -n shop --via sql --terminate")]
 pub struct Cancel {
-    /// What to cancel: `erun/NAME` or NAME for a WorkflowRun, or the id of a run
+    /// What to cancel: `erun/NAME` or NAME for a WorkflowRun; in PostgreSQL also the id of a run, or `ewf/NAME` for the current one of a Workflow
     #[arg(value_name = "RUN")]
     pub run: String,
     /// Undo nothing: compensations do not run, `finally` does
@@ -296,7 +299,7 @@ pub struct Cancel {
     /// Why, for the run's history (in PostgreSQL only) [default: `everstep cancel`]
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
-    /// Wait until the run has ended; exit code 1 when it ended otherwise than Cancelled
+    /// Wait until the run has ended; exit code 1 when it ended otherwise than Cancelled, unless it stood still after a failure (in PostgreSQL)
     #[arg(short, long)]
     pub wait: bool,
     /// Wait no longer than this: exit code 1, and the cancel goes on
@@ -316,8 +319,8 @@ pub struct Cancel {
   # A run that stands still (onFailure: Pause, or a compensation that failed): what failed begins afresh
   everstep retry ewf/order-1042 -n shop --via sql
 
-  # A WorkflowRun that has ended: another one, which reuses what was recorded before that step
-  everstep retry erun/nightly-7 -n shop --from charge")]
+  # Of a WorkflowRun: where it stands is read from the object
+  everstep retry erun/nightly-7 -n shop --wait")]
 pub struct Retry {
     /// What to retry: the id of a run, `ewf/NAME` for the current one of a Workflow, `erun/NAME` or NAME for a WorkflowRun
     #[arg(value_name = "RUN")]
@@ -325,9 +328,6 @@ pub struct Retry {
     /// The step to begin with [default: the one that failed]
     #[arg(long, value_name = "STEP")]
     pub from: Option<String>,
-    /// Name of the new WorkflowRun [default: the old one's, and a few random characters]
-    #[arg(long, value_name = "NAME")]
-    pub name: Option<String>,
     /// How to wait.
     #[command(flatten)]
     pub wait: Wait,

@@ -99,6 +99,14 @@ impl Parking {
             Self::CompensationFailed => "CompensationFailed",
         }
     }
+
+    /// What a run that stands still so is said to wait for.
+    pub fn waits_for(self) -> &'static str {
+        match self {
+            Self::Failure => "retry or cancel",
+            Self::CompensationFailed => "retry or terminate",
+        }
+    }
 }
 
 /// How a run ended: what `run.result` is in `finally`.

@@ -99,11 +99,7 @@ fn waiting_for(run: &Run, def: &Definition) -> Option<String> {
         return None;
     }
     if let Some(parked) = run.parked {
-        let text = match parked {
-            Parking::Failure => "retry or cancel",
-            Parking::CompensationFailed => "retry or terminate",
-        };
-        return Some(text.to_owned());
+        return Some(parked.waits_for().to_owned());
     }
     if run.paused {
         return Some("resume".to_owned());

@@ -1,4 +1,4 @@
-//! Commands of an object to its live runs: what `desiredState`, `suspend` and a manual retry become.
+//! Commands of an object to its live runs: what `desiredState` and `suspend` become.
 
 use serde_json::json;
 
@@ -59,11 +59,6 @@ pub enum Command {
     Pause,
     /// Go on.
     Resume,
-    /// Begin afresh what failed.
-    Retry {
-        /// The step; none: the one that failed.
-        from: Option<String>,
-    },
 }
 
 /// Whether there is anything to send at all.
@@ -102,7 +97,6 @@ impl Command {
             Self::Terminate { .. } => "Terminate",
             Self::Pause => "Pause",
             Self::Resume => "Resume",
-            Self::Retry { .. } => "Retry",
         }
     }
 
@@ -111,7 +105,6 @@ impl Command {
         match self {
             Self::Cancel { reason } | Self::Terminate { reason } => json!({ "reason": reason }),
             Self::Pause | Self::Resume => json!({ "generation": generation }),
-            Self::Retry { from } => json!({ "from": from }),
         }
         .to_string()
     }

@@ -4,13 +4,24 @@ use super::{Error, Store};
 
 /// Locked without waiting: whoever has the row is at it. A run whose object lives keeps its row, without payloads and
 /// without an expiry, so that the object's status can be written again; the row goes when the object has gone.
+///
+/// What became of a Signal is known from the inbox and the journal alone. A run of which some Signal does not show it yet
+/// is kept a day longer, and not for ever: its namespace may be one that no controller watches.
 const RETIRE: &str = "
 WITH expired AS MATERIALIZED (
   SELECT r.id, r.namespace, r.workflow, r.start_key,
     EXISTS (SELECT 1 FROM everstep.owners AS o WHERE o.uid = r.owner_uid AND o.gone_at IS NULL) AS kept
   FROM everstep.runs AS r
   WHERE r.id IN (
-    (SELECT id FROM everstep.runs WHERE expires_at <= (SELECT everstep.now()) ORDER BY expires_at LIMIT $1)
+    (SELECT due.id
+     FROM everstep.runs AS due
+     WHERE due.expires_at <= (SELECT everstep.now())
+       AND (due.expires_at <= (SELECT everstep.now()) - interval '1 day'
+         OR NOT EXISTS (
+           SELECT 1 FROM everstep.inbox AS i
+           WHERE i.run_id = due.id AND i.kind = 'Signal' AND i.source_uid IS NOT NULL AND NOT i.shown))
+     ORDER BY due.expires_at
+     LIMIT $1)
     UNION ALL
     (SELECT old.id
      FROM everstep.owners AS o

@@ -6,16 +6,14 @@ use uuid::Uuid;
 
 use super::{
     Error, Store,
-    row::{column, maybe_time, time},
+    row::{column, time},
 };
-use crate::engine::{self, Event, Phase, Rejection};
+use crate::engine::{self, Event, Rejection};
 
 const FACTS: &str = "
-SELECT i.id, i.source_uid AS uid, i.run_id, i.received_at, i.outcome, r.phase, j.at AS decided_at,
-  j.events::text AS events
+SELECT i.id, i.source_uid AS uid, i.run_id, i.received_at, i.outcome, j.events::text AS events
 FROM UNNEST($1::text[]) WITH ORDINALITY AS wish (uid, place)
 JOIN everstep.inbox AS i ON i.kind = 'Signal' AND i.source_uid = wish.uid
-LEFT JOIN everstep.runs AS r ON r.id = i.run_id
 LEFT JOIN everstep.journal AS j ON j.run_id = i.run_id AND j.seq = coalesce(i.consumed_seq, i.taken_seq)
 ORDER BY wish.place";
 
@@ -43,8 +41,6 @@ pub struct SignalFacts {
     pub id: i64,
     /// The run.
     pub run: Uuid,
-    /// Where the run is; none when its row is gone.
-    pub phase: Option<Phase>,
     /// When it was stored.
     pub stored_at: Timestamp,
     /// What became of it; none while it waits for a step.
@@ -58,8 +54,6 @@ pub enum SignalOutcome {
     Consumed {
         /// The step, if the journal still has it.
         step: Option<String>,
-        /// When, if the journal still has it.
-        at: Option<Timestamp>,
     },
     /// No step will ever wait for it.
     Undelivered {
@@ -112,14 +106,11 @@ impl Store {
 
 fn facts(row: &PgRow) -> Result<SignalFacts, Error> {
     let id: i64 = column(row, "id")?;
-    let phase: Option<&str> = column(row, "phase")?;
-    let phase = phase.map(|name| Phase::parse(name).ok_or_else(|| Error::Corrupt(format!("phase {name}"))));
     let outcome: Option<&str> = column(row, "outcome")?;
     let outcome = match outcome {
         None => None,
         Some("Consumed") => Some(SignalOutcome::Consumed {
             step: consumer(row, id)?,
-            at: maybe_time(row, "decided_at")?,
         }),
         Some("Undelivered") => Some(SignalOutcome::Undelivered {
             reason: rejection(row, id)?,
@@ -130,7 +121,6 @@ fn facts(row: &PgRow) -> Result<SignalFacts, Error> {
         uid: column(row, "uid")?,
         id,
         run: column(row, "run_id")?,
-        phase: phase.transpose()?,
         stored_at: time(row, "received_at")?,
         outcome,
     })

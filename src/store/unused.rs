@@ -4,7 +4,7 @@
 //! first (P9) and holds that until its commit: a lock on the table that such writers conflict with is the moment in which
 //! nobody is about to refer to anything. It is taken only when there is something to remove, for two short statements.
 //! `everstep.start` reads `owners` only, and a lock on the definition would be one for all of its callers: a definition is
-//! forgotten a week after the object had it, and no transaction that began a start by then is still open.
+//! forgotten a week after the object had it or was gone, and no transaction that began a start by then is still open.
 
 use uuid::Uuid;
 
@@ -23,11 +23,12 @@ WHERE NOT EXISTS (SELECT 1 FROM everstep.owners AS o WHERE o.definition_id = d.i
   AND NOT EXISTS (SELECT 1 FROM everstep.arrivals AS a WHERE a.definition_id = d.id)
 LIMIT $1";
 
-/// Tombstones outlast their object by 30 days, so what has none is forgotten by every cache.
+/// Tombstones outlast their object by 30 days, so what has none is forgotten by every cache. A week, as definitions: the
+/// one that it has goes with it, and a transaction may have started a run of that.
 const OWNERS: &str = "
 SELECT o.uid
 FROM everstep.owners AS o
-WHERE o.gone_at < (SELECT everstep.now()) - interval '1 hour'
+WHERE o.gone_at < (SELECT everstep.now()) - interval '7 days'
   AND NOT EXISTS (SELECT 1 FROM everstep.runs AS r WHERE r.owner_uid = o.uid)
   AND NOT EXISTS (SELECT 1 FROM everstep.runs AS r WHERE r.workflow_uid = o.uid AND r.finished_at IS NULL)
   AND NOT EXISTS (SELECT 1 FROM everstep.arrivals AS a WHERE a.workflow_uid = o.uid)

@@ -100,11 +100,10 @@ async fn what_a_signal_cannot_be_is_said() {
             &["--expires-after"],
         ),
         (&["signal", id, "approve", "--via", "object"], 2, &["erun/NAME"]),
-        (&["cancel", id, "--terminate"], 2, &["--terminate", "--via object"]),
+        (&["cancel", UNKNOWN, "--terminate"], 1, &["no run"]),
         (&["cancel", UNKNOWN], 1, &["no run"]),
         (&["retry", UNKNOWN], 1, &["no run"]),
         (&["retry", id], 1, &["does not stand still", "onFailure: Pause"]),
-        (&["retry", id, "--name", "n"], 2, &["--name"]),
     ];
     for (words, code, expected) in cases {
         person.says(words).await.refused(*code, expected);
@@ -125,6 +124,57 @@ async fn a_cancel_is_waited_for_and_a_second_one_has_nothing_left() {
     let again = person.says(&["cancel", &run.to_string()]).await;
     again.refused(1, &["is over (Cancelled)"]);
     rig.is_clean().await;
+    worker.stop().await;
+}
+
+/// Its object is no WorkflowRun, so there is no `desiredState` that could end it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_compensation_has_failed_ends_when_it_is_terminated() {
+    let rig = Rig::new().await;
+    let person = Person::new(&rig).await;
+    let worker = rig.worker().await;
+    // Nobody listens there.
+    let undo: Value = json!({"http": {"url": "http://127.0.0.1:9/"}, "retry": {"maxAttempts": 1}});
+    let steps = json!([{"name": "book", "set": {}, "compensate": undo},
+        {"name": "charge", "needs": ["book"], "fail": {"code": "NO"}}]);
+    let run = rig.start("order", json!({ "steps": steps })).await;
+    eventually("the standstill", async || rig.phase(run).await == "Paused").await;
+    assert_eq!(rig.summary(run).await["stalled"], "CompensationFailed");
+    let cancel = person.says(&["cancel", &run.to_string()]).await;
+    assert!(cancel.errors.contains("cancel it with --terminate"), "{cancel:?}");
+    let said = person
+        .says(&[
+            "cancel",
+            "ewf/order",
+            "--via",
+            "sql",
+            "--terminate",
+            "--reason",
+            "by hand",
+        ])
+        .await
+        .ok();
+    assert_eq!(said, format!("run {run} told to terminate\n"));
+    assert_eq!(rig.ended(run).await, "Failed");
+    let history = person.says(&["history", &run.to_string()]).await.ok();
+    assert!(history.contains("terminate requested: by hand"), "{history}");
+    rig.is_clean().await;
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_stands_still_after_a_failure_is_ended_by_a_cancel_though_it_failed() {
+    let rig = Rig::new().await;
+    let person = Person::new(&rig).await;
+    let worker = rig.worker().await;
+    // Nobody listens there.
+    let call: Value = json!({"name": "call", "http": {"url": "http://127.0.0.1:9/"}, "retry": {"maxAttempts": 1}});
+    let run = rig.start("order", json!({"steps": [call], "onFailure": "Pause"})).await;
+    eventually("the standstill", async || rig.phase(run).await == "Paused").await;
+    let said = person.says(&["cancel", &run.to_string(), "--wait"]).await.ok();
+    let expected = format!("run {run} ended as Failed, for the failure that it stood still after: call: ");
+    assert!(said.contains(&expected), "{said}");
+    assert_eq!(rig.phase(run).await, "Failed");
     worker.stop().await;
 }
 

@@ -1,13 +1,13 @@
 //! The SQL surface, as applications and people use it: with a login of their own, in their own transactions.
 
 use everstep::engine::Mail;
-use everstep::store::{Posted, SignalWish, Submission, Target};
+use everstep::store::{Migrations, Posted, SignalWish, Store, Submission, Target};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, postgres::PgRow};
 use uuid::Uuid;
 
 use crate::pgbouncer::PgBouncer;
 use crate::postgres;
-use crate::rig::{Rig, finish, park, rig, step, wish};
+use crate::rig::{Rig, finish, options, park, rig, step, wish};
 
 /// A database with the Workflow `shop/order`, and an application that may use the namespace.
 struct Shop {
@@ -213,6 +213,7 @@ async fn a_role_without_a_grant_is_refused_everywhere() {
         "SELECT everstep.start('shop/order')".to_owned(),
         format!("SELECT everstep.signal('{id}', 'approve', '{{}}')"),
         format!("SELECT everstep.cancel('{id}', 'x')"),
+        format!("SELECT everstep.terminate('{id}', 'x')"),
         "SELECT id FROM everstep.run_list".to_owned(),
         "SELECT run_id FROM everstep.run_history".to_owned(),
         "SELECT run_id FROM everstep.step_list".to_owned(),
@@ -224,11 +225,11 @@ async fn a_role_without_a_grant_is_refused_everywhere() {
     shop.rig
         .run(&format!("SELECT everstep.grant_namespace('{role}', 'bank')"))
         .await;
-    let refusals = ["42501", "P0002", "P0002"];
+    let refusals = ["42501", "P0002", "P0002", "P0002"];
     for (call, code) in calls.iter().zip(refusals) {
         assert_eq!(refused(&mut stranger, call).await.0, code, "{call}");
     }
-    for call in &calls[3..] {
+    for call in &calls[4..] {
         let seen = sqlx::query(AssertSqlSafe(call.clone()))
             .fetch_all(&mut stranger)
             .await
@@ -251,7 +252,11 @@ async fn a_run_of_a_foreign_namespace_is_answered_like_one_that_does_not_exist()
         .rig
         .one("SELECT id FROM everstep.runs WHERE namespace = 'bank'")
         .await;
-    for call in ["everstep.signal('ID', 'a', '{}')", "everstep.cancel('ID', 'x')"] {
+    for call in [
+        "everstep.signal('ID', 'a', '{}')",
+        "everstep.cancel('ID', 'x')",
+        "everstep.terminate('ID', 'x')",
+    ] {
         let answer = async |app: &mut PgConnection, id: &str| {
             let (code, message) = refused(app, &format!("SELECT {}", call.replace("ID", id))).await;
             (code, message.replace(id, "ID"))
@@ -281,6 +286,7 @@ async fn tables_grants_and_inner_functions_are_out_of_reach() {
         format!("SELECT everstep.revoke_namespace('{role}', 'shop')"),
         format!("SELECT everstep.phase_for_caller('x', '{UNKNOWN}')"),
         "SELECT everstep.refuse_start('shop/order', NULL, NULL)".to_owned(),
+        format!("SELECT everstep.tell_to_end('Cancel', '{UNKNOWN}', 'x')"),
     ] {
         assert_eq!(refused(&mut shop.app, &call).await.0, "42501", "{call}");
     }
@@ -419,6 +425,9 @@ async fn arguments_that_are_null_empty_or_enormous_are_refused_with_a_code_each(
         ("cancel('ID', NULL)", "22004"),
         ("cancel('ID', '')", "22023"),
         ("cancel('ID', repeat('x', 1025))", "22023"),
+        ("terminate(NULL, 'x')", "22004"),
+        ("terminate('ID', NULL)", "22004"),
+        ("terminate('ID', '')", "22023"),
     ];
     for (call, code) in calls {
         let (said, message) = refused(
@@ -562,7 +571,11 @@ async fn a_run_that_is_over_takes_neither_signal_nor_cancel() {
     let id = started(&mut shop, "'shop/order'").await;
     signal(&mut shop.app, &format!("'{id}', 'a', '1', 'd'")).await;
     shop.rig.store.append(&[finish(id, 1)]).await.unwrap();
-    for call in [format!("signal('{id}', 'a', '1')"), format!("cancel('{id}', 'x')")] {
+    for call in [
+        format!("signal('{id}', 'a', '1')"),
+        format!("cancel('{id}', 'x')"),
+        format!("terminate('{id}', 'x')"),
+    ] {
         let (code, message) = refused(&mut shop.app, &format!("SELECT everstep.{call}")).await;
         assert_eq!(code, "55000");
         assert!(message.contains("Succeeded"), "{message}");
@@ -587,6 +600,26 @@ async fn cancelling_twice_is_cancelling_once() {
         ),
         (1, 1)
     );
+}
+
+/// Also of a run that no worker has met yet, and that was told to cancel before.
+#[tokio::test]
+async fn terminating_twice_is_terminating_once_and_is_not_a_cancel() {
+    let mut shop = shop().await;
+    let id = start(&mut shop.app, "'shop/order'").await;
+    assert_eq!(shop.rig.count("arrivals").await, 1);
+    for call in ["cancel", "terminate", "terminate"] {
+        run(&mut shop.app, &format!("SELECT everstep.{call}('{id}', 'no use')")).await;
+    }
+    let (_, loaded) = shop.rig.owned().await;
+    let mail: Vec<Mail> = loaded.mail.into_iter().map(|row| row.mail).collect();
+    let reason = "no use".to_owned();
+    assert_eq!(
+        mail,
+        [Mail::Cancel { reason: reason.clone() }, Mail::Terminate { reason }]
+    );
+    let audit = format!("audit WHERE operation = 'terminate' AND actor = '{}'", shop.role);
+    assert_eq!(shop.rig.count(&audit).await, 1);
 }
 
 #[tokio::test]
@@ -627,6 +660,34 @@ async fn grants_say_what_is_wrong_with_them_and_hold_the_role() {
         .await;
     shop.rig.run(&format!("DROP ROLE {role}")).await;
     assert_eq!(shop.rig.count("audit WHERE operation IN ('grant', 'revoke')").await, 2);
+}
+
+/// `DROP OWNED BY` takes the right to the schema, and the way is free for another role of that name.
+#[tokio::test]
+async fn a_role_created_anew_inherits_no_grant() {
+    let mut shop = shop().await;
+    let role = shop.role.clone();
+    shop.rig
+        .run(&format!("SELECT everstep.grant_namespace('{role}', 'bank')"))
+        .await;
+    shop.app.close().await.unwrap();
+    shop.rig.run(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
+    let url = login(&mut shop.rig, &role).await;
+    shop.app = PgConnection::connect(&url).await.unwrap();
+    let start = "SELECT everstep.start('shop/order')";
+    assert_eq!(refused(&mut shop.app, start).await.0, "42501", "before any grant");
+    // One that the old role had, too: it is a grant again, not one that is there already.
+    shop.rig
+        .run(&format!("SELECT everstep.grant_namespace('{role}', 'bank')"))
+        .await;
+    let (code, message) = refused(&mut shop.app, start).await;
+    assert_eq!(code, "42501", "{message}");
+    assert!(message.contains("may not use namespace shop"), "{message}");
+    assert_eq!(shop.rig.count("grants").await, 1);
+    assert_eq!(shop.rig.count("audit WHERE operation = 'grant'").await, 3);
+    row(&mut shop.app, "SELECT count(*) FROM everstep.run_list")
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -682,11 +743,44 @@ async fn views_show_runs_history_and_steps_of_granted_namespaces() {
     assert_eq!(all(&mut shop.app, &steps).await, expected);
 }
 
+/// Where an administrator has taken EXECUTE from PUBLIC for whatever is created.
+#[tokio::test]
+async fn views_and_functions_work_where_public_may_execute_nothing_by_default() {
+    let url = postgres::empty_database().await;
+    let mut admin = PgConnection::connect(&url).await.unwrap();
+    run(
+        &mut admin,
+        "ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC",
+    )
+    .await;
+    let store = Store::connect(&options(&url)).await.unwrap();
+    store.migrate(Migrations::Auto).await.unwrap();
+    store.adopt_cluster("cluster-1", "default").await.unwrap();
+    let mut rig = Rig { store, url, sql: admin };
+    rig.submit(order()).await;
+    let role = format!("strict_{}", rig.one::<String>("SELECT current_database()::text").await);
+    let url = login(&mut rig, &role).await;
+    rig.run(&format!("SELECT everstep.grant_namespace('{role}', 'shop')"))
+        .await;
+    let mut app = PgConnection::connect(&url).await.unwrap();
+    let id = start(&mut app, "'shop/order'").await;
+    assert_eq!(signal(&mut app, &format!("'{id}', 'go', '1'")).await, "Stored");
+    let page = "SELECT step, error FROM everstep.run_list WHERE id < everstep.uuidv7()";
+    let views = [
+        "SELECT event FROM everstep.run_history",
+        "SELECT step FROM everstep.step_list",
+    ];
+    row(&mut app, page).await.unwrap();
+    for view in views {
+        run(&mut app, view).await;
+    }
+}
+
 /// What waits has begun; what timed out is over; what failed and is retried by hand is open again.
 #[tokio::test]
 async fn steps_that_wait_time_out_or_are_retried_are_shown_as_they_are() {
     let mut shop = shop().await;
-    let id = start(&mut shop.app, "'shop/order'").await;
+    let id = start(&mut shop.app, "'shop/order', NULL, 'k'").await;
     let mut first = step(id, 1);
     first.events = r#"[{"TimerArmed":{"step":"nap","fire_at":"2026-01-01T00:00:00Z"}},
         {"SignalAwaited":{"step":"late","signal":"go"}},{"StepTimedOut":{"step":"late"}},
@@ -753,7 +847,7 @@ async fn the_examples_of_the_documentation_work() {
 #[tokio::test]
 async fn a_run_that_stands_still_after_a_failure_is_retried_once_each_time_it_does() {
     let mut shop = shop().await;
-    let id = start(&mut shop.app, "'shop/order'").await;
+    let id = start(&mut shop.app, "'shop/order', NULL, 'k'").await;
     let retry = format!("SELECT everstep.retry('{id}', 'charge')");
     let (code, message) = refused(&mut shop.app, &retry).await;
     assert_eq!(code, "55000");
@@ -779,7 +873,7 @@ async fn a_run_that_stands_still_after_a_failure_is_retried_once_each_time_it_do
 #[tokio::test]
 async fn a_retry_that_cannot_be_is_refused() {
     let mut shop = shop().await;
-    let id = start(&mut shop.app, "'shop/order'").await;
+    let id = start(&mut shop.app, "'shop/order', NULL, 'k'").await;
     let unknown = format!("SELECT everstep.retry('{UNKNOWN}')");
     let empty = format!("SELECT everstep.retry('{id}', '')");
     for (query, code) in [

@@ -212,6 +212,32 @@ async fn retention_keeps_the_row_while_the_object_lives_and_the_tombstone_longer
     assert_eq!(rig.store.retire(10).await.unwrap(), Retired { runs: 0, tombstones: 1 });
 }
 
+/// Else its object, which knows nothing of an end, would be said again.
+#[tokio::test]
+async fn retention_waits_a_day_for_a_signal_whose_outcome_is_not_shown() {
+    let mut rig = rig().await;
+    let (run, other) = (rig.start("a").await, rig.start("b").await);
+    for run in [run, other] {
+        rig.run(&format!(
+            "INSERT INTO everstep.inbox (run_id, kind, signal, dedup_key, source_uid, source_name, payload)
+             VALUES ('{run}', 'Signal', 'go', 'k', 'signal of {run}', 'go', '1')"
+        ))
+        .await;
+        rig.store.append(&[finish(run, 1)]).await.unwrap();
+    }
+    rig.store.mail_sweep(None).await.unwrap();
+    rig.run("UPDATE everstep.runs SET expires_at = now() - interval '1 s'")
+        .await;
+    assert_eq!(rig.store.retire(10).await.unwrap(), Retired::default());
+    let changed = rig.store.changed_signals(1).await.unwrap();
+    rig.store.mark_signals_shown(&[changed[0].id]).await.unwrap();
+    assert_eq!(rig.store.retire(10).await.unwrap().runs, 1);
+    assert_eq!(rig.count(&format!("inbox WHERE run_id = '{other}'")).await, 1);
+    rig.later("25 hours").await;
+    assert_eq!(rig.store.retire(10).await.unwrap().runs, 1, "nobody watches it");
+    assert_eq!(rig.count("inbox").await, 0);
+}
+
 #[tokio::test]
 async fn runs_that_are_not_over_never_expire() {
     let mut rig = rig().await;
@@ -265,7 +291,7 @@ async fn definitions_and_owners_go_when_nothing_refers_to_them_and_no_sooner() {
     );
 
     rig.store.append(&[finish(second, 1)]).await.unwrap();
-    rig.run("UPDATE everstep.owners SET gone_at = everstep.now() - interval '2 hours'")
+    rig.run("UPDATE everstep.owners SET gone_at = everstep.now() - interval '8 days'")
         .await;
     assert_eq!(forget(&rig).await, (0, 0), "it has a run");
     rig.run("DELETE FROM everstep.runs").await;
@@ -273,8 +299,9 @@ async fn definitions_and_owners_go_when_nothing_refers_to_them_and_no_sooner() {
     rig.run("DELETE FROM everstep.starts; UPDATE everstep.owners SET gone_at = NULL")
         .await;
     assert_eq!(forget(&rig).await, (0, 0), "it is not gone");
-    rig.run("UPDATE everstep.owners SET gone_at = everstep.now()").await;
-    assert_eq!(forget(&rig).await, (0, 0), "only just gone");
+    rig.run("UPDATE everstep.owners SET gone_at = everstep.now() - interval '6 days'")
+        .await;
+    assert_eq!(forget(&rig).await, (0, 0), "a start of it may not be committed yet");
     rig.later("9 days").await;
     assert_eq!(forget(&rig).await, (0, 1));
     assert_eq!(forget(&rig).await, (1, 0), "its definition follows");

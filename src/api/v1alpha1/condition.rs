@@ -102,6 +102,8 @@ pub mod reason {
     pub const BUFFERED: &str = "Buffered";
     /// The run ended, and no step had waited for the signal.
     pub const UNDELIVERED: &str = "Undelivered";
+    /// The run was removed before its signal showed what became of it.
+    pub const FORGOTTEN: &str = "Forgotten";
     /// The run has a signal with this dedup key from another source.
     pub const DUPLICATE: &str = "Duplicate";
     /// There is no such run.

@@ -10,12 +10,15 @@ use super::{
     follow::{Steps, is_over},
     print,
     reach::{self, Cluster, FIELD_MANAGER},
+    say,
     target::Target,
     way::{way, without},
 };
 use crate::{
     api::v1alpha1::{DesiredState, Workflow, WorkflowRun},
     cli::people::{self, Via},
+    engine::Parking,
+    show::{printable, problem},
 };
 
 /// Ends a run.
@@ -28,26 +31,54 @@ pub(in crate::app) async fn cancel(options: people::Cancel) -> Result<(), Failur
 }
 
 async fn by_function(options: &people::Cancel, target: &Target) -> Result<(), Failure> {
-    without(
-        "--terminate",
-        options.terminate,
-        "PostgreSQL's functions only cancel; a WorkflowRun is terminated by --via object",
-    )?;
     let namespace = reach::namespace(&options.place.cluster).await?;
     let mut surface = reach::surface(&options.place.database).await?;
     let run = find(&mut surface, &namespace, target).await?;
-    surface
-        .cancel(run.id, options.reason.as_deref().unwrap_or("everstep cancel"))
-        .await?;
-    print(&format!("run {} told to cancel\n", run.id))?;
+    let standstill = standstill(run.waiting_for.as_deref());
+    let reason = options.reason.as_deref().unwrap_or("everstep cancel");
+    if options.terminate {
+        surface.terminate(run.id, reason).await?;
+    } else {
+        surface.cancel(run.id, reason).await?;
+    }
+    print(&format!("run {} told to {}\n", run.id, told(options)))?;
+    if standstill == Some(Parking::CompensationFailed) && !options.terminate {
+        say("What it did is not all undone, and a cancel does not end it: retry it, or cancel it with --terminate.");
+    }
     if !options.wait {
         return Ok(());
     }
     let ending = follow::in_database(&mut surface, run.id, &run.workflow, Steps::Hidden);
     let row = follow::patiently(options.timeout, ending).await?;
-    let why = "it ended before the cancel reached it";
-    follow::verdict(&format!("run {}", row.id), &row.phase, why, "Cancelled")?;
-    print(&format!("run {} Cancelled\n", row.id))
+    let failure = row.error.as_ref().map(problem);
+    let name = format!("run {}", row.id);
+    print(&outcome(&name, &row.phase, failure.as_deref(), standstill.is_some())?)
+}
+
+/// What a run stands still for, by what it waits for.
+fn standstill(waiting_for: Option<&str>) -> Option<Parking> {
+    [Parking::Failure, Parking::CompensationFailed]
+        .into_iter()
+        .find(|parking| waiting_for == Some(parking.waits_for()))
+}
+
+/// What to say of a run that was told to end, and has. One that stood still after a failure keeps that as its result: to
+/// end it is what was wanted.
+fn outcome(name: &str, phase: &str, failure: Option<&str>, stood_still: bool) -> Result<String, Failure> {
+    match failure {
+        Some(failure) if stood_still && phase != "Cancelled" => Ok(format!(
+            "{name} ended as {phase}, for the failure that it stood still after: {}\n",
+            printable(failure)
+        )),
+        Some(_) | None => {
+            let why = failure.map_or_else(
+                || "it ended before the cancel reached it".to_owned(),
+                |failure| format!("the failure came before the cancel: {failure}"),
+            );
+            follow::verdict(name, phase, &why, "Cancelled")?;
+            Ok(format!("{name} Cancelled\n"))
+        }
+    }
 }
 
 async fn by_object(options: &people::Cancel, target: &Target) -> Result<(), Failure> {
@@ -92,8 +123,7 @@ async fn by_object(options: &people::Cancel, target: &Target) -> Result<(), Fail
     };
     let patched = cluster.api::<WorkflowRun>().patch(name, &how, &patch).await;
     patched.map_err(|error| cluster.failure(&error))?;
-    let told = if options.terminate { "terminate" } else { "cancel" };
-    print(&format!("workflowrun.everstep.dev/{name} told to {told}\n"))?;
+    print(&format!("workflowrun.everstep.dev/{name} told to {}\n", told(options)))?;
     if !options.wait {
         return Ok(());
     }
@@ -103,9 +133,44 @@ async fn by_object(options: &people::Cancel, target: &Target) -> Result<(), Fail
     print(&format!("workflowrun.everstep.dev/{name} Cancelled\n"))
 }
 
+fn told(options: &people::Cancel) -> &'static str {
+    if options.terminate { "terminate" } else { "cancel" }
+}
+
 fn no_object(name: &str) -> Failure {
     Failure::Configuration(format!(
-        "the run of a Workflow has no object of its own. Cancel it in PostgreSQL (everstep cancel ewf/{name} --via sql), \
-         or delete the Workflow, which cancels its runs"
+        "the run of a Workflow has no object of its own. End it in PostgreSQL (everstep cancel ewf/{name} --via sql, \
+         with --terminate to undo nothing), or delete the Workflow, which cancels its runs"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_that_was_not_asked_for_is_told_with_its_cause() {
+        let of = |phase, failure, stood_still| {
+            outcome("run 1", phase, failure, stood_still).map_err(|error| error.to_string())
+        };
+        let ok = |text: &str| Ok(text.to_owned());
+        let wrong = |text: &str| Err(text.to_owned());
+        assert_eq!(of("Cancelled", None, false), ok("run 1 Cancelled\n"));
+        assert_eq!(
+            of("Cancelled", Some("Cancelled: by hand"), true),
+            ok("run 1 Cancelled\n")
+        );
+        assert_eq!(
+            of("Succeeded", None, false),
+            wrong("run 1 Succeeded: it ended before the cancel reached it")
+        );
+        assert_eq!(
+            of("Failed", Some("charge: DECLINED"), false),
+            wrong("run 1 Failed: the failure came before the cancel: charge: DECLINED")
+        );
+        assert_eq!(
+            of("Failed", Some("charge: \u{9b}2J"), true),
+            ok("run 1 ended as Failed, for the failure that it stood still after: charge: \u{fffd}2J\n")
+        );
+    }
 }

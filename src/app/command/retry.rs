@@ -7,17 +7,16 @@ use super::{
     follow::{Steps, is_over},
     print,
     reach::{self, Cluster},
-    start,
     target::Target,
-    way::{way, without},
+    way::way,
 };
 use crate::{
-    api::v1alpha1::{Phase, RetryOf, RunStatus, WorkflowRun, WorkflowRunSpec},
+    api::v1alpha1::{Phase, RunStatus, WorkflowRun},
     cli::people::{self, Via},
     store::Surface,
 };
 
-/// Lets a run that stands still go on, or runs one that has ended again.
+/// Lets a run that stands still after a failure go on.
 pub(in crate::app) async fn retry(options: people::Retry) -> Result<(), Failure> {
     let target = Target::parse(&options.run).map_err(Failure::Configuration)?;
     match way(&options.choice, &options.place.database, Some(&target))? {
@@ -35,11 +34,6 @@ async fn by_function(options: &people::Retry, target: &Target) -> Result<(), Fai
 
 /// Of a run that stands still: what failed begins afresh.
 async fn go_on(options: &people::Retry, surface: &mut Surface, run: uuid::Uuid) -> Result<(), Failure> {
-    without(
-        "--name",
-        options.name.is_some(),
-        "the run goes on, and no object is made",
-    )?;
     surface.retry(run, options.from.as_deref()).await?;
     print(&format!("run {run} told to retry\n"))?;
     if !options.wait.waits() {
@@ -75,23 +69,12 @@ async fn by_object(options: &people::Retry, target: &Target) -> Result<(), Failu
     let run = object.status.as_ref().and_then(|status| status.run.as_ref());
     match run {
         None => Err(nothing(name, "has not been started")),
-        Some(run) if run.phase == Phase::Succeeded && options.from.is_none() => {
-            Err(nothing(name, "has succeeded; --from STEP does it again from there"))
-        }
-        Some(run) if is_over(run.phase) => {
-            let spec = again(name, options.from.clone(), &object.spec);
-            let database = &options.place.database;
-            start::make(
-                &cluster,
-                options.name.as_deref(),
-                name,
-                spec,
-                &options.wait,
-                None,
-                database,
-            )
-            .await
-        }
+        Some(run) if is_over(run.phase) => Err(Failure::Broken(format!(
+            "workflowrun.everstep.dev/{name} is over ({:?}), and a run that has ended is not retried: create another \
+             WorkflowRun with the same input (kubectl get workflowruns.everstep.dev {name} -n {} -o yaml shows it) and \
+             no, or another, idempotencyKey",
+            run.phase, cluster.namespace
+        ))),
         Some(run) if run.phase == Phase::Paused => still(options, run).await,
         Some(run) => Err(nothing(name, &format!("is {:?}", run.phase))),
     }
@@ -114,35 +97,4 @@ fn nothing(name: &str, why: &str) -> Failure {
     Failure::Broken(format!(
         "workflowrun.everstep.dev/{name} {why}: there is nothing to retry"
     ))
-}
-
-/// The same work with the same input; an idempotency key would find the run that failed.
-fn again(name: &str, from: Option<String>, spec: &WorkflowRunSpec) -> WorkflowRunSpec {
-    WorkflowRunSpec {
-        idempotency_key: None,
-        desired_state: None,
-        retry_of: Some(RetryOf {
-            name: name.to_owned(),
-            from_step: from,
-        }),
-        ..spec.clone()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn the_same_is_done_again_but_not_under_the_same_key() {
-        let spec = json!({"workflowRef": {"name": "order"}, "input": {"a": 1}, "idempotencyKey": "k",
-            "desiredState": "Cancelled", "ttlAfterFinished": "1h"});
-        let spec: WorkflowRunSpec = serde_json::from_value(spec).unwrap();
-        let expected = json!({"workflowRef": {"name": "order"}, "input": {"a": 1}, "ttlAfterFinished": "1h",
-            "retryOf": {"name": "r", "fromStep": "charge"}});
-        let made = again("r", Some("charge".to_owned()), &spec);
-        assert_eq!(serde_json::to_value(made).unwrap(), expected);
-    }
 }

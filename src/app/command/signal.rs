@@ -21,6 +21,7 @@ use crate::{
         Condition, ConditionStatus, ConditionType, Signal, SignalSpec, SignalTarget, Workflow, WorkflowRun,
     },
     cli::people::{self, MadeOutput, Via},
+    show::printable,
 };
 
 /// Sends a signal to a run.
@@ -245,7 +246,8 @@ fn fate(signal: &Signal) -> Option<Fate> {
             if is_well {
                 return Some(Fate::SaidBefore);
             }
-            Some(Fate::Lost(format!("{}: {}", consumed.reason, consumed.message)))
+            let why = format!("{}: {}", consumed.reason, consumed.message);
+            Some(Fate::Lost(printable(&why)))
         }
     }
 }
@@ -307,6 +309,8 @@ mod tests {
         assert_eq!(fate(&with(&[("Consumed", "True", "Consumed")])), Some(Fate::Consumed));
         let lost = [("Consumed", "False", "Rejected"), ("Ready", "False", "Rejected")];
         assert_eq!(fate(&with(&lost)), Some(Fate::Lost("Rejected: m".to_owned())));
+        let hostile = [("Consumed", "False", "\u{9b}2J")];
+        assert_eq!(fate(&with(&hostile)), Some(Fate::Lost("\u{fffd}2J: m".to_owned())));
         let again = [("Consumed", "False", "Duplicate"), ("Ready", "True", "Duplicate")];
         assert_eq!(fate(&with(&again)), Some(Fate::SaidBefore));
     }

@@ -17,6 +17,7 @@ use crate::{
         Database,
         people::{self, MadeOutput, Via, Wait},
     },
+    show::printable,
 };
 
 /// Starts a run of a Workflow, and waits for its end when asked to.
@@ -68,10 +69,7 @@ async fn by_function(options: &people::Run, input: Option<Map<String, Value>>) -
     let why = row.error.as_ref().map(crate::show::problem).unwrap_or_default();
     follow::verdict(&format!("run {run}"), &row.phase, &why, "Succeeded")?;
     if options.output.is_none() {
-        let output = row
-            .output
-            .map_or_else(String::new, |output| format!(", output {output}"));
-        print(&format!("run {run} Succeeded{output}\n"))?;
+        print(&succeeded(&format!("run {run}"), row.output))?;
     }
     Ok(())
 }
@@ -99,7 +97,7 @@ async fn by_object(options: &people::Run, input: Option<Map<String, Value>>) -> 
 }
 
 /// Creates a WorkflowRun, says so, and waits for its end when asked to.
-pub(super) async fn make(
+async fn make(
     cluster: &Cluster,
     name: Option<&str>,
     stem: &str,
@@ -141,12 +139,16 @@ pub(super) async fn make(
     follow::verdict(&format!("workflowrun.everstep.dev/{name}"), &phase, &why, "Succeeded")?;
     if output.is_none() {
         let run = ended.status.and_then(|status| status.run);
-        let output = run
-            .and_then(|run| run.output)
-            .map_or_else(String::new, |output| format!(", output {output}"));
-        print(&format!("workflowrun.everstep.dev/{name} Succeeded{output}\n"))?;
+        let output = run.and_then(|run| run.output);
+        print(&succeeded(&format!("workflowrun.everstep.dev/{name}"), output))?;
     }
     Ok(())
+}
+
+/// JSON escapes only the oldest of the characters that a terminal obeys.
+fn succeeded(name: &str, output: Option<Value>) -> String {
+    let output = output.map_or_else(String::new, |output| format!(", output {output}"));
+    format!("{name} Succeeded{}\n", printable(&output))
 }
 
 /// The given name, or one that the API server makes of `stem`.
@@ -158,7 +160,7 @@ pub(super) fn named(name: Option<&str>, stem: &str) -> ObjectMeta {
     }
 }
 
-pub(super) fn empty() -> WorkflowRunSpec {
+fn empty() -> WorkflowRunSpec {
     WorkflowRunSpec {
         workflow_ref: None,
         workflow: None,
@@ -169,5 +171,20 @@ pub(super) fn empty() -> WorkflowRunSpec {
         ttl_after_finished: None,
         desired_state: None,
         retry_of: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_output_does_nothing_to_the_terminal() {
+        assert_eq!(succeeded("run 1", None), "run 1 Succeeded\n");
+        let hostile = Value::from("\u{1b}\u{9b}2J\u{7f}\u{202e}ö");
+        assert_eq!(
+            succeeded("run 1", Some(hostile)),
+            "run 1 Succeeded, output \"\\u001b\u{fffd}2J\u{fffd}\u{fffd}ö\"\n"
+        );
     }
 }

@@ -31,6 +31,8 @@ type Seen = seen::Seen<SignalStatus>;
 enum Answer {
     /// It is in the inbox of its run.
     Facts(SignalFacts),
+    /// It was, and is not any more.
+    Forgotten,
     /// It is not.
     Refused(Posted),
 }
@@ -92,6 +94,7 @@ async fn carry(
             }
             return project(shared, key, seen, Known::Stored(&facts)).await;
         }
+        Answer::Forgotten => return project(shared, key, seen, Known::Forgotten).await,
         Answer::Refused(posted) => posted,
     };
     match posted {
@@ -108,10 +111,14 @@ async fn carry(
     }
 }
 
-/// What is known of it in the database, after storing it there when it was not.
+/// What is known of it in the database, after storing it there when it never was: one that went with its run would be
+/// said a second time, perhaps to another run.
 async fn store(shared: &Shared, seen: &Seen, intent: &Intent) -> Result<Answer, Arc<store::Error>> {
     if let Some(facts) = shared.signal_facts.ask(seen.uid.clone()).await? {
         return Ok(Answer::Facts(facts));
+    }
+    if status::is_stored(&seen.status) {
+        return Ok(Answer::Forgotten);
     }
     let posted = shared.post.ask(intent.wish.clone()).await?;
     if let Posted::Stored { run, .. } = &posted {

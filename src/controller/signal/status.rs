@@ -12,6 +12,7 @@
 //!   in the inbox                            True/Stored             Unknown/Buffered        True
 //!   taken by a step                         True/Stored             True/Consumed           True
 //!   no step ever will                       True/Stored             False/Undelivered       False, Stalled
+//!   stored once, and not known any more     True/Stored             Unknown/Forgotten       Unknown
 //! ```
 
 use jiff::Timestamp;
@@ -44,6 +45,8 @@ pub(crate) enum Known<'a> {
     Rejected { run: uuid::Uuid, phase: Phase },
     /// It is in the inbox of its run.
     Stored(&'a SignalFacts),
+    /// It was there, and the database does not know it any more.
+    Forgotten,
 }
 
 /// The status of a Signal whose status is `before`.
@@ -73,10 +76,13 @@ pub(crate) fn of(before: &SignalStatus, generation: i64, known: Known<'_>, now: 
             let (step, drafts) = stored(facts);
             (Some(facts.run), step, drafts)
         }
+        Known::Forgotten => (None, None, forgotten()),
     };
+    // Which run it was is known from the status alone by then.
+    let kept = before.run.clone().filter(|_| matches!(known, Known::Forgotten));
     SignalStatus {
         observed_generation: Some(generation),
-        run: run.map(|run| run.to_string()),
+        run: run.map(|run| run.to_string()).or(kept),
         step: step.map(|step| cut(step, 256).to_owned()),
         conditions: follow(drafts, &before.conditions, generation, now),
     }
@@ -223,7 +229,7 @@ fn stored(facts: &SignalFacts) -> (Option<&str>, Vec<Draft>) {
             ];
             (None, drafts)
         }
-        Some(SignalOutcome::Consumed { step, at: _ }) => {
+        Some(SignalOutcome::Consumed { step }) => {
             let by = step.as_ref().map(|step| format!("by step {step}")).unwrap_or_default();
             let drafts = vec![
                 Draft::new(Stored, True, reason::STORED, ""),
@@ -240,6 +246,16 @@ fn stored(facts: &SignalFacts) -> (Option<&str>, Vec<Draft>) {
             (None, lost(True, reason::UNDELIVERED, &message))
         }
     }
+}
+
+/// Whether a step took it, nobody can say.
+fn forgotten() -> Vec<Draft> {
+    let message = "the run was removed before this Signal showed what became of it";
+    vec![
+        Draft::new(Stored, True, reason::STORED, ""),
+        Draft::new(Consumed, Unknown, reason::FORGOTTEN, message),
+        Draft::new(Ready, Unknown, reason::FORGOTTEN, message),
+    ]
 }
 
 #[cfg(test)]
@@ -260,7 +276,6 @@ mod tests {
             uid: "u".to_owned(),
             id: 1,
             run: RUN,
-            phase: Some(Phase::Running),
             stored_at: at(1),
             outcome,
         }
@@ -269,7 +284,6 @@ mod tests {
     fn consumed() -> SignalFacts {
         facts(Some(SignalOutcome::Consumed {
             step: Some("approval".to_owned()),
-            at: None,
         }))
     }
 
@@ -341,6 +355,10 @@ mod tests {
                 Known::Stored(&full),
                 "Ready=False/Undelivered Stalled=True/Undelivered Stored=True/Stored Consumed=False/Undelivered",
             ),
+            (
+                Known::Forgotten,
+                "Ready=Unknown/Forgotten Stored=True/Stored Consumed=Unknown/Forgotten",
+            ),
         ];
         for (known, expected) in table {
             assert_eq!(row(&first(known)), expected, "{known:?}");
@@ -361,6 +379,8 @@ mod tests {
         assert_eq!(ended_at(&status), Some(at(10)));
         assert_eq!(ended_at(&first(Known::Stored(&facts(None)))), None);
         assert_eq!(ended_at(&first(Known::NotFound)), None);
+        let forgotten = of(&status, 1, Known::Forgotten, at(11));
+        assert_eq!(forgotten.run, Some(RUN.to_string()), "what was shown of it stays");
     }
 
     #[test]

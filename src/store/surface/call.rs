@@ -44,6 +44,14 @@ impl Surface {
         self.fetch(Mode::Write, call).await.map(drop)
     }
 
+    /// `everstep.terminate`: the run ends, and nothing is undone.
+    pub async fn terminate(&mut self, run: Uuid, reason: &str) -> Result<(), SurfaceError> {
+        let call = sqlx::query("SELECT everstep.terminate($1, $2)")
+            .bind(run)
+            .bind(reason.to_owned());
+        self.fetch(Mode::Write, call).await.map(drop)
+    }
+
     /// `everstep.retry`: what failed of a run that stands still begins afresh.
     pub async fn retry(&mut self, run: Uuid, from: Option<&str>) -> Result<(), SurfaceError> {
         let call = sqlx::query("SELECT everstep.retry($1, $2)")
