@@ -32,6 +32,10 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Between two looks: an error of the measurement.
 const LOOK: Duration = Duration::from_millis(20);
+/// How long Events are waited for, which may be left out where many come at once.
+const TELLING: Duration = Duration::from_secs(10);
+/// A written Event, as [`writes`] names it.
+const EVENT: &str = "create events  201";
 
 /// Measures how soon so many Signals are consumed by so many waiting runs.
 #[derive(Parser)]
@@ -121,9 +125,22 @@ async fn measure(
         consumed.as_secs_f64(),
         shown.as_secs_f64()
     );
-    // Events are told after the status.
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    // Events are told after the status, one for each Signal: without this some would be counted as writes never made.
+    let mut by_kind = writes(plane, &namespace, before).await?;
+    let began = Instant::now();
+    while by_kind.get(EVENT).is_none_or(|written| *written < arguments.signals) && began.elapsed() < TELLING {
+        tokio::time::sleep(LOOK).await;
+        by_kind = writes(plane, &namespace, before).await?;
+    }
     service.stop()?;
+    for (write, written) in by_kind {
+        println!("   {:.2} {write} for each", written as f64 / arguments.signals as f64);
+    }
+    Ok(())
+}
+
+/// Successful and failed API writes in the namespace since the first `before` of all, counted by what they are.
+async fn writes(plane: &ControlPlane, namespace: &str, before: usize) -> Result<BTreeMap<String, usize>> {
     let mut by_kind: BTreeMap<String, usize> = BTreeMap::new();
     for write in plane.writes().await?.split_off(before) {
         if write.namespace == namespace {
@@ -131,10 +148,7 @@ async fn measure(
             *by_kind.entry(what).or_default() += 1;
         }
     }
-    for (write, written) in by_kind {
-        println!("   {:.2} {write} for each", written as f64 / arguments.signals as f64);
-    }
-    Ok(())
+    Ok(by_kind)
 }
 
 async fn migrate(url: &str) -> Result<()> {

@@ -58,6 +58,10 @@ impl Called for System {
     }
 }
 
+fn is_there(object: &Value) -> bool {
+    !object.is_null()
+}
+
 fn condition(kind: &str, status: &str, reason: &str) -> Value {
     json!({"type": kind, "status": status, "reason": reason, "message": "because",
         "lastTransitionTime": "2026-11-21T12:00:00Z"})
@@ -116,9 +120,7 @@ async fn waiting_for_an_object_ends_with_its_run() {
     for (name, phase, code, expected) in cases {
         let words = ["run", "order", "--name", name, "--follow"];
         let end = async {
-            while system.get("workflowruns", name).await.is_null() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+            system.until_of("workflowruns", name, "is there", is_there).await;
             system.status("workflowrun", name, ran("Running")).await;
             system.status("workflowrun", name, ran(phase)).await;
         };
@@ -132,9 +134,7 @@ async fn waiting_for_an_object_ends_with_its_run() {
     }
     // Neither has ever begun, and the objects say why.
     let end = async {
-        while system.get("workflowruns", "wrong").await.is_null() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        system.until_of("workflowruns", "wrong", "is there", is_there).await;
         let refused = json!({"observedGeneration": 1, "conditions": [condition("Accepted", "False", "InvalidSpec")]});
         system.status("workflowrun", "wrong", refused).await;
     };
@@ -294,9 +294,8 @@ async fn a_cancel_sets_what_the_object_is_to_be() {
         .refused(2, &["--reason"]);
 
     let end = async {
-        while system.get("workflowruns", "a").await["spec"]["desiredState"].is_null() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let told = |it: &Value| !it["spec"]["desiredState"].is_null();
+        system.until_of("workflowruns", "a", "is told", told).await;
         let mut status = ran("Cancelled");
         status["observedGeneration"] = json!(2);
         system.status("workflowrun", "a", status).await;

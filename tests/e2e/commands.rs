@@ -286,12 +286,9 @@ async fn run_whose_object_is_deleted_is_cancelled() {
         .await;
     until(&system, "gone", "waits", is_waiting).await;
     system.kubectl(&["delete", "erun", "gone"]).await;
-    let until = std::time::Instant::now() + crate::support::system::DEADLINE;
-    let cancelled = "SELECT count(*) FROM everstep.runs WHERE phase = 'Cancelled'";
-    while system.count(cancelled).await == 0 {
-        assert!(std::time::Instant::now() < until, "never cancelled");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    system
+        .until_count("SELECT count(*) FROM everstep.runs WHERE phase = 'Cancelled'", 1)
+        .await;
     assert_eq!(target.told(), ["made", "undone", "Cancelled"]);
 }
 

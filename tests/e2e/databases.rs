@@ -51,11 +51,7 @@ async fn sql_step_verifies_the_database_by_the_machines_authorities() {
         "{message}"
     );
     let ready = |it: &Value| condition(it, "Ready")["reason"] == "TlsFailed";
-    let until = Instant::now() + crate::support::system::DEADLINE;
-    while !ready(&system.get("connections", "shopdb").await) {
-        assert!(Instant::now() < until, "the Connection does not say it");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    system.until_of("connections", "shopdb", "says it", ready).await;
     all.stop().await;
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::system::{DEADLINE, System, workflow};
+use crate::support::system::{System, workflow};
 
 const LONG: &str = "{steps: [{name: nap, sleep: {for: 1h}}]}";
 
@@ -69,11 +69,7 @@ async fn object_whose_run_vanished_gets_it_again_under_the_same_key() {
     let delete =
         "WITH a AS (DELETE FROM everstep.active), t AS (DELETE FROM everstep.timers) DELETE FROM everstep.runs";
     sqlx::query(delete).execute(&mut system.sql().await).await.unwrap();
-    let until = Instant::now() + DEADLINE;
-    while system.count("SELECT count(*) FROM everstep.runs").await == 0 {
-        assert!(Instant::now() < until, "the run did not come back");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    system.until_count("SELECT count(*) FROM everstep.runs", 1).await;
     let after = system.finished("again").await;
     assert_eq!(
         after["status"]["run"]["id"], before["status"]["run"]["id"],
@@ -112,11 +108,7 @@ async fn keys(system: &System) -> Vec<String> {
 
 async fn cancelled(system: &System, name: &str) {
     let count = format!("SELECT count(*) FROM everstep.runs WHERE workflow = '{name}' AND phase = 'Cancelled'");
-    let until = Instant::now() + DEADLINE;
-    while system.count(&count).await != 1 {
-        assert!(Instant::now() < until, "{name} was not cancelled");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    system.until_count(&count, 1).await;
 }
 
 async fn audited(system: &System) -> i64 {

@@ -1,6 +1,6 @@
 //! Signal objects: what becomes of them, whoever is down meanwhile.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::{StreamExt, stream};
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, PostParams};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::{
     support::{
         controlplane,
-        system::{DEADLINE, System, condition, connection, signal, workflow},
+        system::{System, condition, connection, signal, workflow},
     },
     target::Target,
 };
@@ -243,7 +243,7 @@ async fn hundreds_of_signals_are_consumed_at_once_with_three_writes_each() {
     assert_eq!(system.count(&granted).await, 1);
     assert_eq!(system.count(&start).await, i64::try_from(RUNS).unwrap());
     let waiting = "SELECT count(*) FROM everstep.runs WHERE phase = 'Waiting'";
-    reached(&system, waiting, RUNS).await;
+    system.until_count(waiting, RUNS as i64).await;
 
     let plane = controlplane::shared().await;
     let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("everstep.dev", "v1alpha1", "Signal"));
@@ -257,14 +257,16 @@ async fn hundreds_of_signals_are_consumed_at_once_with_three_writes_each() {
         })
         .await;
     let created = Instant::now();
-    reached(
-        &system,
-        "SELECT count(*) FROM everstep.inbox WHERE outcome = 'Consumed'",
-        RUNS,
-    )
-    .await;
+    system
+        .until_count(
+            "SELECT count(*) FROM everstep.inbox WHERE outcome = 'Consumed'",
+            RUNS as i64,
+        )
+        .await;
     eprintln!("{RUNS} signals consumed {:?} after the last create", created.elapsed());
-    reached(&system, "SELECT count(*) FROM everstep.inbox WHERE shown", RUNS).await;
+    system
+        .until_count("SELECT count(*) FROM everstep.inbox WHERE shown", RUNS as i64)
+        .await;
     eprintln!("and shown {:?} after it", created.elapsed());
 
     let list = api.list(&kube::api::ListParams::default()).await.unwrap();
@@ -281,21 +283,6 @@ async fn hundreds_of_signals_are_consumed_at_once_with_three_writes_each() {
     eprintln!("{ours} writes for {RUNS} signals");
     // One or two Events about the Workflow are among them.
     assert!(ours <= 3 * RUNS + 2, "{ours} writes for {RUNS} signals");
-}
-
-/// Waits until the query answers this.
-async fn reached(system: &System, query: &str, expected: usize) {
-    let expected = i64::try_from(expected).unwrap();
-    let until = Instant::now() + DEADLINE;
-    let mut sql = system.sql().await;
-    loop {
-        let found = crate::support::system::count(&mut sql, query).await;
-        if found == expected {
-            return;
-        }
-        assert!(Instant::now() < until, "{query}: {found} instead of {expected}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 fn is_waiting(object: &Value) -> bool {

@@ -3,11 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 
 mod appending;
+mod application;
 mod arriving;
 mod calling;
+mod commanding;
 mod connecting;
 mod controlling;
 mod durability;
+mod granting;
 mod pgbouncer;
 mod plans;
 mod pooled;
@@ -22,4 +25,5 @@ mod tls;
 #[path = "../support/tls_postgres.rs"]
 #[allow(dead_code, reason = "shared by test binaries that each use a part")]
 mod tls_postgres;
+mod viewing;
 mod working;

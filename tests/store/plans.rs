@@ -4,7 +4,7 @@
 use everstep::store::{Append, Appended};
 use uuid::Uuid;
 
-use crate::rig::{Rig, park, private, step};
+use crate::rig::{Rig, park, private, rig, step};
 
 /// Some ready runs, so that a claim has a choice.
 const READY: usize = 20;
@@ -175,4 +175,38 @@ async fn much_mail_of_one_run_does_not_stand_in_the_way_of_others() {
     let flood = of(flooded);
     assert_eq!(flood.len(), 1000);
     assert!(flood.is_sorted(), "the order of arrival");
+}
+
+/// What each look-up can use when the tables are large.
+#[tokio::test]
+async fn looks_at_signals_and_names_have_an_index_each() {
+    let mut rig = rig().await;
+    rig.run("SET enable_seqscan = off").await;
+    for (query, index) in [
+        (
+            "SELECT id FROM everstep.inbox AS i WHERE i.kind = 'Signal' AND i.source_uid IS NOT NULL
+               AND i.outcome IS NOT NULL AND NOT i.shown ORDER BY i.id LIMIT 1",
+            "inbox_unshown",
+        ),
+        (
+            "SELECT id FROM everstep.inbox AS i WHERE i.kind = 'Signal' AND i.source_uid = 'x'",
+            "inbox_of_object",
+        ),
+        (
+            "SELECT uid FROM everstep.owners AS o WHERE o.namespace = 'n' AND o.name = 'w' AND o.kind = 'Workflow'",
+            "owners_named",
+        ),
+        (
+            "SELECT seq FROM everstep.run_history WHERE run_id = '00000000-0000-7000-8000-000000000000'",
+            "journal_pkey",
+        ),
+        (
+            "SELECT step FROM everstep.step_list WHERE run_id = '00000000-0000-7000-8000-000000000000'",
+            "journal_pkey",
+        ),
+    ] {
+        let explain = sqlx::AssertSqlSafe(format!("EXPLAIN {query}"));
+        let lines: Vec<String> = sqlx::query_scalar(explain).fetch_all(&mut rig.sql).await.unwrap();
+        assert!(lines.iter().any(|line| line.contains(index)), "{query}: {lines:#?}");
+    }
 }

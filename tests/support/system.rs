@@ -32,10 +32,13 @@ use super::{
     postgres,
 };
 
-#[path = "../../e2e/payments/server.rs"]
-mod payments;
+mod binary;
+mod manifests;
+mod shop;
 
-pub(crate) use payments::{Entry, Ledger};
+pub(crate) use binary::{Process, http_get};
+pub(crate) use manifests::{connection, example, secret, signal, workflow, workflow_run};
+pub(crate) use shop::{Entry, Ledger, Payments, Shop, order, order_saga};
 
 /// Long enough for everything that should happen.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
@@ -255,6 +258,20 @@ impl System {
     pub(crate) async fn count(&self, query: &str) -> i64 {
         count(&mut self.sql().await, query).await
     }
+
+    /// Waits until a query answers this number.
+    pub(crate) async fn until_count(&self, query: &str, expected: i64) {
+        let until = Instant::now() + DEADLINE;
+        let mut sql = self.sql().await;
+        loop {
+            let found = count(&mut sql, query).await;
+            if found == expected {
+                return;
+            }
+            assert!(Instant::now() < until, "{query}: {found} instead of {expected}");
+            tokio::time::sleep(POLL).await;
+        }
+    }
 }
 
 /// The one number that a query answers.
@@ -304,339 +321,4 @@ pub(crate) fn condition<'a>(object: &'a Value, kind: &str) -> &'a Value {
     let conditions = object["status"]["conditions"].as_array();
     let found = conditions.and_then(|list| list.iter().find(|condition| condition["type"] == kind));
     found.unwrap_or(&NONE)
-}
-
-/// A process of the binary. Dropped, it is killed; in a test that fails, its last lines are shown.
-pub(crate) struct Process {
-    child: Child,
-    address: Option<String>,
-    directory: TempDir,
-    name: String,
-}
-
-impl Process {
-    /// Starts the binary with these words and exactly these `EVERSTEP_` variables.
-    pub(crate) fn spawn(words: &[&str], environment: &[(&str, &str)]) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let file = |name| fs::File::create(directory.path().join(name)).unwrap();
-        let mut command = child::command(env!("CARGO_BIN_EXE_everstep"), Signal::SIGKILL);
-        for (name, _) in env::vars_os() {
-            if name.to_string_lossy().starts_with("EVERSTEP_") {
-                command.env_remove(name);
-            }
-        }
-        command
-            .args(words)
-            .envs(environment.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(file("out"))
-            .stderr(file("err"));
-        Self {
-            child: Child::spawn(command).unwrap(),
-            address: None,
-            directory,
-            name: words.first().copied().unwrap_or_default().to_owned(),
-        }
-    }
-
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// What it printed so far on standard output.
-    pub(crate) fn output(&self) -> String {
-        self.read("out")
-    }
-
-    /// What it printed so far on standard error, where logs go.
-    pub(crate) fn errors(&self) -> String {
-        self.read("err")
-    }
-
-    fn read(&self, name: &str) -> String {
-        let bytes = fs::read(self.directory.path().join(name)).unwrap();
-        String::from_utf8_lossy(&bytes).into_owned()
-    }
-
-    /// The complete log lines so far that are JSON.
-    pub(crate) fn logs(&self) -> Vec<Value> {
-        let lines = self.errors();
-        lines
-            .lines()
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .collect()
-    }
-
-    /// Waits until a log line `holds`, and answers it.
-    pub(crate) async fn logged(&mut self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
-        let until = Instant::now() + DEADLINE;
-        loop {
-            let found = self.logs().into_iter().find(&holds);
-            if let Some(line) = found {
-                return line;
-            }
-            let ended = self.child.exit_status().unwrap();
-            assert!(ended.is_none(), "{} ended ({ended:?}) before {what}", self.name);
-            assert!(Instant::now() < until, "{} did not log {what}", self.name);
-            tokio::time::sleep(POLL).await;
-        }
-    }
-
-    /// Where its endpoints are, as soon as it says so.
-    pub(crate) async fn address(&mut self) -> String {
-        if self.address.is_none() {
-            let line = self.logged("starting", |line| line["message"] == "starting").await;
-            self.address = Some(line["listen"].as_str().unwrap().to_owned());
-        }
-        self.address.clone().unwrap()
-    }
-
-    /// What an endpoint answers: status and body.
-    pub(crate) async fn get(&mut self, path: &str) -> (u16, String) {
-        http_get(&self.address().await, path).await
-    }
-
-    /// Waits until `/readyz` says so.
-    pub(crate) async fn ready(&mut self) {
-        let until = Instant::now() + DEADLINE;
-        loop {
-            let (status, body) = self.get("/readyz").await;
-            if status == 200 {
-                return;
-            }
-            let ended = self.child.exit_status().unwrap();
-            assert!(ended.is_none(), "{} ended: {ended:?}", self.name);
-            assert!(Instant::now() < until, "{} is not ready: {body}", self.name);
-            tokio::time::sleep(POLL).await;
-        }
-    }
-
-    /// Waits until `/readyz` gives a reason that contains `fragment`.
-    pub(crate) async fn not_ready(&mut self, fragment: &str) -> String {
-        let until = Instant::now() + DEADLINE;
-        loop {
-            let (status, body) = self.get("/readyz").await;
-            if status == 503 && body.contains(fragment) {
-                return body;
-            }
-            assert!(
-                Instant::now() < until,
-                "{} says {status} {body:?} and not {fragment:?}",
-                self.name
-            );
-            tokio::time::sleep(POLL).await;
-        }
-    }
-
-    /// A figure of `/metrics`, with its labels as they are printed; 0 when there is none.
-    pub(crate) async fn metric(&mut self, name: &str) -> f64 {
-        let (_, text) = self.get("/metrics").await;
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.map_or(0.0, |value| value.parse().unwrap())
-    }
-
-    /// Waits until a figure of `/metrics` has grown by so much.
-    pub(crate) async fn counts(&mut self, name: &str, more: u32) {
-        let before = self.metric(name).await;
-        let until = Instant::now() + DEADLINE;
-        while self.metric(name).await < before + f64::from(more) {
-            assert!(Instant::now() < until, "{name} does not grow by {more}");
-            tokio::time::sleep(POLL).await;
-        }
-    }
-
-    /// Whether it has not ended.
-    pub(crate) fn is_running(&mut self) -> bool {
-        self.child.exit_status().unwrap().is_none()
-    }
-
-    pub(crate) fn signal(&mut self, signal: Signal) {
-        self.child.signal(signal).unwrap();
-    }
-
-    /// As `kill -9`; it is gone when this returns.
-    pub(crate) async fn kill(mut self) {
-        self.signal(Signal::SIGKILL);
-        self.ended().await;
-    }
-
-    /// As the kubelet stops it; panics when it does not end well.
-    pub(crate) async fn stop(mut self) {
-        self.signal(Signal::SIGTERM);
-        let status = self.ended().await;
-        assert!(status.success(), "{}: {status}", self.name);
-    }
-
-    /// Waits until it has ended by itself.
-    pub(crate) async fn ended(&mut self) -> ExitStatus {
-        let until = Instant::now() + DEADLINE;
-        loop {
-            if let Some(status) = self.child.exit_status().unwrap() {
-                return status;
-            }
-            assert!(Instant::now() < until, "{} does not end", self.name);
-            tokio::time::sleep(POLL).await;
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let said = self.errors();
-            let lines: Vec<&str> = said.lines().collect();
-            let tail = &lines[lines.len().saturating_sub(40)..];
-            eprintln!(
-                "--- {} (process {}) last said:\n{}",
-                self.name,
-                self.id(),
-                tail.join("\n")
-            );
-        }
-    }
-}
-
-/// One GET of a server on this machine: status and body.
-pub(crate) async fn http_get(address: &str, path: &str) -> (u16, String) {
-    let answer = async {
-        let mut stream = TcpStream::connect(address).await?;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await?;
-        std::io::Result::Ok(String::from_utf8_lossy(&answer).into_owned())
-    };
-    // No listener, or none any more: status 0.
-    let Ok(answer) = answer.await else {
-        return (0, String::new());
-    };
-    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
-    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
-    (status.unwrap_or(0), body.unwrap_or_default())
-}
-
-/// A payments server of a test; it ends when dropped.
-pub(crate) struct Payments {
-    pub(crate) port: u16,
-    pub(crate) ledger: Ledger,
-    task: JoinHandle<()>,
-}
-
-impl Payments {
-    /// Its requests take `delay`.
-    pub(crate) async fn start(delay: Duration) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let ledger = Ledger::with_delay(delay);
-        let shared = ledger.clone();
-        let task = tokio::spawn(async move { payments::serve(listener, shared).await.unwrap() });
-        Self { port, ledger, task }
-    }
-
-    pub(crate) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
-    }
-
-    /// What was done under this path.
-    pub(crate) fn entries(&self, path: &str) -> Vec<Entry> {
-        let mut entries = self.ledger.entries();
-        entries.retain(|entry| entry.path == path);
-        entries
-    }
-}
-
-impl Drop for Payments {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-/// The shop's own database: `stock(sku, qty)` with ten WIDGETs, and `reservation(id, order_id, sku, confirmed)`.
-pub(crate) struct Shop {
-    pub(crate) port: u16,
-    /// As a Connection's Secret holds it.
-    pub(crate) url: String,
-}
-
-impl Shop {
-    pub(crate) async fn new() -> Self {
-        let url = postgres::empty_database().await;
-        let mut sql = PgConnection::connect(&url).await.unwrap();
-        sqlx::raw_sql(
-            "CREATE TABLE stock (sku text PRIMARY KEY, qty int NOT NULL);
-             CREATE TABLE reservation (id serial PRIMARY KEY, order_id text NOT NULL UNIQUE, sku text NOT NULL,
-                                       confirmed boolean NOT NULL DEFAULT false);
-             INSERT INTO stock VALUES ('WIDGET', 10);",
-        )
-        .execute(&mut sql)
-        .await
-        .unwrap();
-        Self {
-            port: postgres::server().await.port(),
-            url: format!("{url}?sslmode=disable"),
-        }
-    }
-
-    /// The one number that a query answers.
-    pub(crate) async fn count(&self, query: &str) -> i64 {
-        count(&mut PgConnection::connect(&self.url).await.unwrap(), query).await
-    }
-}
-
-/// `examples/order.yaml` on this database and this payments server.
-pub(crate) fn order(shop: &Shop, payments: &Payments) -> String {
-    at_home(&example("order.yaml"), shop, payments)
-}
-
-/// `examples/order-saga.yaml` on this database and this payments server.
-pub(crate) fn order_saga(shop: &Shop, payments: &Payments) -> String {
-    at_home(&example("order-saga.yaml"), shop, payments)
-}
-
-/// An example with its addresses replaced by those of a test.
-fn at_home(text: &str, shop: &Shop, payments: &Payments) -> String {
-    let (database, api) = (
-        "postgres://shop:shop@127.0.0.1:5432/shop?sslmode=disable",
-        "http://127.0.0.1:8099",
-    );
-    assert!(
-        text.contains(database) && text.contains(api),
-        "the example's addresses have changed"
-    );
-    text.replace(database, &shop.url).replace(api, &payments.url())
-}
-
-/// A manifest of `examples/`.
-pub(crate) fn example(name: &str) -> String {
-    fs::read_to_string(format!("{}/examples/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
-}
-
-/// A Workflow's manifest, of a spec as a YAML mapping: `{…}`, or the lines of one.
-pub(crate) fn workflow(name: &str, spec: &str) -> String {
-    object("Workflow", name, spec)
-}
-
-/// A WorkflowRun's manifest.
-pub(crate) fn workflow_run(name: &str, spec: &str) -> String {
-    object("WorkflowRun", name, spec)
-}
-
-/// A Signal's manifest.
-pub(crate) fn signal(name: &str, spec: &str) -> String {
-    object("Signal", name, spec)
-}
-
-fn object(kind: &str, name: &str, spec: &str) -> String {
-    let spec = spec.replace('\n', "\n  ");
-    format!("---\napiVersion: everstep.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec:\n  {spec}\n")
-}
-
-/// A Connection's manifest.
-pub(crate) fn connection(name: &str, spec: &str) -> String {
-    format!("---\napiVersion: everstep.dev/v1alpha1\nkind: Connection\nmetadata: {{name: {name}}}\nspec: {spec}\n")
-}
-
-/// A Secret's manifest with one key.
-pub(crate) fn secret(name: &str, key: &str, value: &str) -> String {
-    format!("---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name}}}\nstringData: {{{key}: {value:?}}}\n")
 }
