@@ -308,21 +308,33 @@ impl Walk {
     /// In a run that stands still nothing begins and nothing ends but what runs already, unless a command says so.
     fn hold_stillness(&self, before: &Run, input: &Input, events: &[Event]) {
         let commanded = matches!(input, Input::Mail(mail) if mail.iter().any(|mail| !matches!(mail, Mail::Signal(_))));
-        if before.phase() != Phase::Paused || commanded {
+        if commanded {
             return;
         }
-        for event in events {
-            let begins = matches!(
-                event,
+        let parks = events.iter().position(|event| matches!(event, Event::RunParked { .. }));
+        let still = match parks {
+            _ if before.phase() == Phase::Paused => events,
+            Some(parks) => &events[parks + 1..],
+            None => return,
+        };
+        for event in still {
+            let moves = match event {
                 Event::RunStarted { .. }
-                    | Event::StepStarted { .. }
-                    | Event::TimerArmed { .. }
-                    | Event::SignalAwaited { .. }
-                    | Event::StepTimedOut { .. }
-                    | Event::RunEnding { .. }
-                    | Event::RunFinished { .. }
+                | Event::StepStarted { .. }
+                | Event::TimerArmed { .. }
+                | Event::SignalAwaited { .. }
+                | Event::StepTimedOut { .. }
+                | Event::RunEnding { .. }
+                | Event::RunFinished { .. } => true,
+                Event::StepSucceeded { .. } | Event::StepFailed { .. } => *input == Input::TimersDue,
+                // A failure that parks nothing gives up what waits, also in a pause.
+                Event::StepCancelled { .. } => parks.is_some(),
+                _ => false,
+            };
+            assert!(
+                !moves,
+                "in a run that stands still nothing begins or is cut off: {event:?}"
             );
-            assert!(!begins, "a run that stands still begins nothing: {event:?}");
         }
         assert_eq!(self.run.phase(), Phase::Paused, "and only a command moves it");
     }
@@ -412,6 +424,18 @@ impl Walk {
             .filter(|event| matches!(event, Event::RunEnding { .. }))
             .count();
         assert_eq!(results, 1, "a run has one result");
+        let main = self
+            .journal
+            .iter()
+            .take_while(|event| !matches!(event, Event::RunEnding { .. }));
+        let cut_off = main
+            .filter(|event| matches!(event, Event::StepCancelled { deed: Deed::Do, .. }))
+            .count();
+        let succeeded = self.run.phase() == Phase::Succeeded;
+        assert!(
+            !succeeded || cut_off == 0,
+            "a run in which a step was cut off has not succeeded"
+        );
         [
             Happening::Claimed,
             Happening::Time { seconds: 9 },

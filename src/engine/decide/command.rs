@@ -79,7 +79,12 @@ impl Decision<'_> {
         {
             let named: String = from.chars().take(64).collect();
             let failed: Vec<&str> = steps.iter().map(|step| &**step).collect();
-            return self.refuse_retry(format!("`{named}` is not what failed; that is {}", failed.join(", ")));
+            let what = if failed.is_empty() {
+                "the run's output".to_owned()
+            } else {
+                failed.join(", ")
+            };
+            return self.refuse_retry(format!("`{named}` is not what failed; that is {what}"));
         }
         let deadline = if self.run.paused { None } else { self.later() };
         self.emit(Event::RunRetried { steps, deed, deadline });

@@ -152,14 +152,15 @@ impl Decision<'_> {
         }
         self.end_waits();
         self.settle();
+        // A wait that failed may have parked the run: its deadline stands still with it.
+        if self.is_halted() {
+            return;
+        }
         if self.run.deadline.is_some_and(|deadline| deadline <= self.now) && self.run.ending.is_none() {
             self.abort(RunResult::TimedOut);
         }
-        // A wait that failed may have parked the run.
-        if !self.is_halted() {
-            self.begin_retries();
-            self.settle();
-        }
+        self.begin_retries();
+        self.settle();
     }
 
     /// Commands first: a cancel and a signal that come together are a cancel.

@@ -119,6 +119,36 @@ fn the_time_that_a_run_stands_still_does_not_count_for_its_timeout() {
     run.now = at(400);
     assert_eq!(resume(&mut run, 1), "resumed1 s#2");
     assert_eq!(run.wants(), "s#2 @3900");
+
+    // And resumed while it is still parked: the time counts once.
+    let mut run = pausing(get("s"));
+    run.now = at(100);
+    run.succeed("s", http(404));
+    run.now = at(200);
+    pause(&mut run, 1);
+    run.now = at(300);
+    assert_eq!(resume(&mut run, 1), "resumed1");
+    run.now = at(400);
+    assert_eq!(run.retry(), "retried s#2");
+    assert_eq!(run.wants(), "s#2 @3900");
+}
+
+#[test]
+fn a_wait_that_parks_the_run_at_its_deadline_leaves_all_else_as_it_is() {
+    let mut run = Driven::claimed(&json!({
+        "onFailure": "Pause",
+        "timeout": "1m",
+        "steps": [
+            {"name": "w", "waitForSignal": {"signal": "go", "timeout": "1m"}},
+            {"name": "b", "needs": [], "http": {"url": "https://h/"}},
+            {"name": "c", "needs": ["b"], "set": {}}
+        ]
+    }));
+    assert_eq!(run.timers_at(60), "w-SignalTimeout parked:PausedOnFailure");
+    assert_eq!(run.wants(), "b#1", "nothing is cancelled");
+    assert_eq!(run.signal(1, "go", json!(1)), "kept1");
+    assert_eq!(run.succeed("b", http(200)), "b+");
+    assert_eq!(run.retry(), "retried w<1 w+ c+ =Succeeded finished");
 }
 
 #[test]
@@ -195,6 +225,13 @@ fn an_output_that_fails_under_on_failure_pause_parks_the_run_too() {
     }));
     assert_eq!(run.tell(Input::Claimed), "started a+ parked:PausedOnFailure");
     assert_eq!(run.retry(), "retried parked:PausedOnFailure");
+    run.mail(Mail::Retry {
+        from: Some("a".to_owned()),
+    });
+    let Some([Event::RetryRefused { reason }]) = run.journal.last().map(Vec::as_slice) else {
+        panic!("{:?}", run.journal.last())
+    };
+    assert_eq!(reason, "`a` is not what failed; that is the run's output");
     assert_eq!(run.cancel(), "cancel =Failed un-a+ undone finished");
 }
 
