@@ -98,11 +98,16 @@ pub(super) fn parse_undo(fields: &mut Fields<'_>, uses: &mut Uses) -> Option<Act
     for name in WAITING {
         fields.unsupported(name);
     }
-    parse(fields, uses)
+    one_of("sql, http, set, fail", fields, uses)
 }
 
 /// Reads the action among a step's fields: exactly one.
 pub(super) fn parse(fields: &mut Fields<'_>, uses: &mut Uses) -> Option<Action> {
+    one_of("sql, http, sleep, waitForSignal, set, fail", fields, uses)
+}
+
+/// `names` are those that may be given.
+fn one_of(names: &str, fields: &mut Fields<'_>, uses: &mut Uses) -> Option<Action> {
     let mut found = Vec::new();
     let mut action = None;
     for (name, parse) in SUPPORTED {
@@ -120,7 +125,7 @@ pub(super) fn parse(fields: &mut Fields<'_>, uses: &mut Uses) -> Option<Action> 
     match found.as_slice() {
         [_] => action,
         [] => {
-            fields.report("has no action; give it exactly one of sql, http, sleep, waitForSignal, set, fail");
+            fields.report(format!("has no action; give it exactly one of {names}"));
             None
         }
         several => {

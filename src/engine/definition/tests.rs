@@ -219,7 +219,7 @@ fn a_compensation_is_one_action_that_sees_its_step_and_what_that_depends_on() {
         ),
         (
             json!({}),
-            "spec.steps[1].compensate: has no action; give it exactly one of sql, http, sleep, waitForSignal, set, fail",
+            "spec.steps[1].compensate: has no action; give it exactly one of sql, http, set, fail",
         ),
         (
             json!({"set": {}, "when": "true"}),
