@@ -22,7 +22,8 @@ pub enum Effect {
         step: StepName,
         /// Which attempt. 1 is the first, and no number comes twice for a step, in whatever round, done or undone.
         attempt: u32,
-        /// The same for every attempt of the step, and for a start repeated after a lost failover.
+        /// The same for every attempt of one round of the step, or of its undo, and for a start repeated after a lost
+        /// failover. A retry of a parked run begins another round.
         key: StepKey,
     },
     /// A step waits for a signal: nothing to perform, the run's inbox has it or will.

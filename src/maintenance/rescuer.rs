@@ -107,7 +107,8 @@ fn plan(loaded: &Loaded, definition: &Definition, now: Timestamp) -> Result<Appe
         taken: Vec::new(),
         // A step that this ends may be followed by one that a kept signal ends.
         consumed: engine::consumed(&events),
-        undelivered: engine::rejected(&events).into_iter().map(|(id, _)| id).collect(),
+        // A takeover takes no mail, so it rejects none.
+        undelivered: Vec::new(),
         then: Then::Keep { told: None },
     })
 }
