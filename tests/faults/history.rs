@@ -46,6 +46,11 @@ impl Recorded {
             .count()
     }
 
+    /// How many events have this name.
+    pub(crate) fn how_many(&self, name: &str) -> usize {
+        self.events().filter(|(event, _)| *event == name).count()
+    }
+
     /// The events' names and steps, for a message.
     pub(crate) fn outline(&self) -> Vec<String> {
         self.events()

@@ -56,10 +56,7 @@ async fn whoever_is_killed_every_run_ends_once_with_its_result() {
         "{} complaints: {complaints:#?}",
         complaints.len()
     );
-    let takeovers: usize = recorded
-        .iter()
-        .map(|run| run.events().filter(|(name, _)| *name == "TakenOver").count())
-        .sum();
+    let takeovers: usize = recorded.iter().map(|run| run.how_many("TakenOver")).sum();
     let again: u32 = world
         .payments
         .ledger

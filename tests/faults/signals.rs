@@ -4,16 +4,14 @@
 
 use std::time::Duration;
 
-use everstep::{
-    engine::revision,
-    store::{Bell, DeletionPolicy, Options, Retention, Start, Store, Submission},
-};
-use serde_json::{Value, json};
+use everstep::store::{Bell, Options, Store, Submission};
+use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::history;
 use super::seed::{Random, setting};
+use super::support::submission::submission;
 use super::world::{FLAGS, Fleet, World};
 
 /// Kills that find at least one signal posted and not taken.
@@ -102,10 +100,7 @@ async fn a_signal_is_consumed_once_whoever_is_killed_between_its_posting_and_its
         "{} complaints: {complaints:#?}",
         complaints.len()
     );
-    let takeovers: usize = recorded
-        .iter()
-        .map(|run| run.events().filter(|(name, _)| *name == "TakenOver").count())
-        .sum();
+    let takeovers: usize = recorded.iter().map(|run| run.how_many("TakenOver")).sum();
     eprintln!(
         "signals: {counted} of {rounds} kills found signals under way; {} signals, {takeovers} takeovers",
         rows.len()
@@ -124,31 +119,6 @@ pub(crate) async fn connect(world: &World) -> Store {
         application_name: "everstep-test".to_owned(),
     };
     Store::connect(&options).await.unwrap()
-}
-
-/// What a controller would submit for a new Workflow of these fields.
-pub(crate) fn submission(namespace: &str, name: &str, body: &Value) -> Submission {
-    let revision = revision(body);
-    Submission {
-        uid: name.to_owned(),
-        kind: "Workflow".to_owned(),
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-        workflow: name.to_owned(),
-        generation: 1,
-        deletion_policy: DeletionPolicy::Background,
-        retention: Retention::default(),
-        suspended: false,
-        start: Some(Start {
-            start_key: format!("uid/{name}/{revision}"),
-            input: None,
-            trigger: "OnApply".to_owned(),
-        }),
-        revision,
-        body: body.to_string(),
-        only_when_idle: false,
-        commands: Vec::new(),
-    }
 }
 
 async fn start(store: &Store, world: &World, runs: std::ops::Range<usize>) {

@@ -103,12 +103,7 @@ async fn worker_that_was_stopped_past_its_lease_is_fenced_and_its_result_is_drop
     assert_eq!(ended["status"]["run"]["phase"], "Succeeded");
     let run = scene.run().await;
     assert_eq!(run.count("StepSucceeded", "charge"), 1, "{:?}", run.outline());
-    assert_eq!(
-        run.events().filter(|(name, _)| *name == "TakenOver").count(),
-        1,
-        "{:?}",
-        run.outline()
-    );
+    assert_eq!(run.how_many("TakenOver"), 1, "{:?}", run.outline());
     assert_eq!(scene.world.requests("long"), 2, "the fenced worker began nothing again");
     assert_eq!(scene.world.keys("long"), 1);
     assert!(history::left_behind(&scene.world.system.direct_url).await.is_empty());

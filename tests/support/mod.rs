@@ -10,5 +10,6 @@ pub(crate) mod controlplane;
 pub(crate) mod pgproxy;
 pub(crate) mod postgres;
 pub(crate) mod process;
+pub(crate) mod submission;
 pub(crate) mod system;
 pub(crate) mod tls_postgres;

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    rig::{Rig, eventually, submission},
+    rig::{Rig, eventually},
+    support::submission::submission,
     target::Target,
 };
 
@@ -37,52 +38,19 @@ const TABLE: &[(&str, [&str; 5])] = &[
         "waiting",
         ["Compensating", "Cancelling", "Paused", "Waiting", "Waiting"],
     ),
-    (
-        "running, paused",
-        ["Compensating", "Cancelling", "Paused", "Running", "Paused"],
-    ),
-    (
-        "retrying, paused",
-        ["Compensating", "Cancelling", "Paused", "Running", "Paused"],
-    ),
-    (
-        "sleeping, paused",
-        ["Compensating", "Cancelling", "Paused", "Sleeping", "Paused"],
-    ),
-    (
-        "waiting, paused",
-        ["Compensating", "Cancelling", "Paused", "Waiting", "Paused"],
-    ),
     ("parked", ["Compensating", "Running", "Paused", "Paused", "Running"]),
-    (
-        "parked, paused",
-        ["Compensating", "Running", "Paused", "Paused", "Paused"],
-    ),
     (
         "compensating",
         ["Compensating", "Running", "Paused", "Compensating", "Compensating"],
     ),
     (
-        "compensating, paused",
-        ["Compensating", "Running", "Paused", "Compensating", "Paused"],
-    ),
-    (
         "compensation failed",
         ["Paused", "Running", "Paused", "Paused", "Running"],
     ),
-    (
-        "compensation failed, paused",
-        ["Paused", "Running", "Paused", "Paused", "Paused"],
-    ),
     ("finally", ["Running", "Running", "Paused", "Running", "Running"]),
-    ("finally, paused", ["Running", "Running", "Paused", "Running", "Paused"]),
     (
         "cancelling",
         ["Cancelling", "Cancelling", "Paused", "Cancelling", "Cancelling"],
-    ),
-    (
-        "cancelling, paused",
-        ["Cancelling", "Cancelling", "Paused", "Cancelling", "Paused"],
     ),
     ("succeeded", ["Succeeded"; 5]),
     ("failed", ["Failed"; 5]),
@@ -90,9 +58,21 @@ const TABLE: &[(&str, [&str; 5])] = &[
     ("timed out", ["TimedOut"; 5]),
 ];
 
+/// The table, with every state that can be paused in a pause, too: it answers as it does otherwise, but that a retry begins
+/// nothing.
+fn rows() -> Vec<(String, [&'static str; 5])> {
+    let rows = TABLE.iter().flat_map(|&(state, phases)| {
+        let [cancel, terminate, pause, resume, _] = phases;
+        let paused = (format!("{state}, paused"), [cancel, terminate, pause, resume, "Paused"]);
+        let can_be = state != "pending" && !is_terminal(state);
+        [Some((state.to_owned(), phases)), can_be.then_some(paused)]
+    });
+    rows.flatten().collect()
+}
+
 /// One run of the table.
 struct Case {
-    state: &'static str,
+    state: String,
     command: &'static str,
     expected: &'static str,
     name: String,
@@ -104,13 +84,13 @@ struct Case {
 async fn every_command_is_applied_once_and_audited_once_in_every_state() {
     let (rig, target) = (Rig::new().await, Target::start().await);
     let mut cases = Vec::new();
-    for (row, (state, phases)) in TABLE.iter().enumerate() {
+    for (row, (state, phases)) in rows().into_iter().enumerate() {
         for (command, expected) in COMMANDS.into_iter().zip(phases) {
             let name = format!("state-{row}-{}", command.to_lowercase());
-            let body = body(&target, &name, state);
+            let body = body(&target, &name, &state);
             let run = rig.start(&name, body.clone()).await;
             cases.push(Case {
-                state,
+                state: state.clone(),
                 command,
                 expected,
                 name,
@@ -128,7 +108,7 @@ async fn every_command_is_applied_once_and_audited_once_in_every_state() {
         case.reach(&rig, &target).await;
     }
     for case in &others {
-        case.pause_or_cancel(&rig).await;
+        case.cancel_first(&rig).await;
     }
     for case in &others {
         case.stand(&rig, &target).await;
@@ -176,7 +156,7 @@ impl Case {
         path(&self.name, how, step)
     }
 
-    fn base(&self) -> &'static str {
+    fn base(&self) -> &str {
         self.state.split(',').next().unwrap()
     }
 
@@ -185,11 +165,11 @@ impl Case {
     }
 
     fn undo(&self) -> &'static str {
-        undo(self.state)
+        undo(&self.state)
     }
 
     fn last(&self) -> &'static str {
-        if is_terminal(self.state) { "/ok" } else { "/hold" }
+        if is_terminal(&self.state) { "/ok" } else { "/hold" }
     }
 
     /// Effects that undo its step: one for each round.
@@ -212,7 +192,7 @@ impl Case {
             // A Workflow's cancel is not for the run that the same call wishes for.
             start: None,
             commands: vec![command],
-            ..submission(&self.name, &self.body)
+            ..submission("default", &self.name, &self.body)
         };
         let wishes = [wish];
         let (one, other) = tokio::join!(rig.store.submit(&wishes), rig.store.submit(&wishes));
@@ -250,7 +230,7 @@ impl Case {
         .await;
     }
 
-    async fn pause_or_cancel(&self, rig: &Rig) {
+    async fn cancel_first(&self, rig: &Rig) {
         if ["cancelling", "cancelled"].contains(&self.base()) {
             self.send(rig, 1, "Cancel").await;
         }
@@ -272,7 +252,7 @@ impl Case {
 
     async fn was_applied_once(&self, rig: &Rig) {
         let what = format!("{}: {}", self.state, self.command);
-        let live = i64::from(!is_terminal(self.state));
+        let live = i64::from(!is_terminal(&self.state));
         let select = "SELECT
               (SELECT count(*) FROM everstep.inbox
                WHERE run_id = $1 AND kind = $2 AND generation = 3 AND outcome = 'Consumed' AND consumed_seq = taken_seq),

@@ -9,9 +9,8 @@ use std::{
 };
 
 use everstep::{
-    engine::revision,
     maintenance::{self, Beside},
-    store::{Bell, DeletionPolicy, Migrations, Options, Retention, Start, Store, Submission},
+    store::{Bell, Migrations, Options, Store},
     worker::{
         Counters, Worker, WorkerOptions,
         action::Actions,
@@ -25,7 +24,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::support::{self, pgproxy::PgProxy};
+use super::support::{self, pgproxy::PgProxy, submission::submission};
 
 /// Long enough for everything that should happen.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
@@ -53,7 +52,7 @@ impl Rig {
 
     /// Starts a run of these fields and answers its id.
     pub(crate) async fn start(&self, name: &str, body: Value) -> Uuid {
-        let submission = submission(name, &body);
+        let submission = submission("default", name, &body);
         let submitted = self.store.submit(&[submission]).await.unwrap();
         self.store.ring(Bell::Work);
         submitted[0].run.unwrap()
@@ -166,31 +165,6 @@ impl Rig {
         let gaps = "SELECT count(*) FROM (SELECT count(*) AS rows, max(seq) AS last FROM everstep.journal GROUP BY run_id) AS j \
                     WHERE rows <> last";
         assert_eq!(self.count(gaps).await, 0, "gaps");
-    }
-}
-
-/// What the controller submits for a Workflow of these fields.
-pub(crate) fn submission(name: &str, body: &Value) -> Submission {
-    let revision = revision(body);
-    Submission {
-        uid: name.to_owned(),
-        kind: "Workflow".to_owned(),
-        namespace: "default".to_owned(),
-        name: name.to_owned(),
-        workflow: name.to_owned(),
-        generation: 1,
-        deletion_policy: DeletionPolicy::Background,
-        retention: Retention::default(),
-        suspended: false,
-        revision: revision.clone(),
-        body: body.to_string(),
-        start: Some(Start {
-            start_key: format!("uid/{name}/{revision}"),
-            input: None,
-            trigger: "OnApply".to_owned(),
-        }),
-        only_when_idle: false,
-        commands: Vec::new(),
     }
 }
 

@@ -1,12 +1,14 @@
 //! Signals, and what is undone: through the inbox, the sweep, a worker and a real server.
 
+use std::time::Instant;
+
 use everstep::store::Bell;
 use serde_json::json;
 use sqlx::Connection;
 use uuid::Uuid;
 
 use crate::{
-    rig::{Rig, eventually},
+    rig::{DEADLINE, Rig, eventually},
     target::Target,
 };
 
@@ -115,7 +117,13 @@ async fn ten_thousand_races_between_signal_and_timeout_have_one_winner_each() {
     rig.start_many(&body, RACES).await;
     // Around its timeout each run gets its signal, in portions, each in a transaction of its own.
     let mut sql = rig.sql().await;
-    while rig.count(LIVE).await > 0 {
+    let until = Instant::now() + DEADLINE;
+    loop {
+        let live = rig.count(LIVE).await;
+        if live == 0 {
+            break;
+        }
+        assert!(Instant::now() < until, "{live} runs do not end");
         let portion = "INSERT INTO everstep.inbox (run_id, kind, signal, dedup_key, payload)
                        SELECT r.id, 'Signal', 'go', 'k', '{}'
                        FROM everstep.runs AS r
