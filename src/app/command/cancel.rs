@@ -7,7 +7,7 @@ use super::{
     super::Failure,
     find::find,
     follow,
-    follow::{Steps, is_over},
+    follow::Steps,
     print,
     reach::{self, Cluster, FIELD_MANAGER},
     say,
@@ -57,9 +57,7 @@ async fn by_function(options: &people::Cancel, target: &Target) -> Result<(), Fa
 
 /// What a run stands still for, by what it waits for.
 fn standstill(waiting_for: Option<&str>) -> Option<Parking> {
-    [Parking::Failure, Parking::CompensationFailed]
-        .into_iter()
-        .find(|parking| waiting_for == Some(parking.waits_for()))
+    waiting_for.and_then(Parking::of_waiting)
 }
 
 /// What to say of a run that was told to end, and has. One that stood still after a failure keeps that as its result: to
@@ -105,7 +103,7 @@ async fn by_object(options: &people::Cancel, target: &Target) -> Result<(), Fail
         return Err(cluster.no_run(name));
     };
     let run = object.status.as_ref().and_then(|status| status.run.as_ref());
-    if let Some(run) = run.filter(|run| is_over(run.phase)) {
+    if let Some(run) = run.filter(|run| run.phase.is_terminal()) {
         return Err(Failure::Broken(format!(
             "workflowrun.everstep.dev/{name} is over ({:?}): there is nothing left to cancel",
             run.phase

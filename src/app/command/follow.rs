@@ -21,7 +21,7 @@ use super::{
     say,
 };
 use crate::{
-    api::v1alpha1::{Condition, ConditionStatus, ConditionType, Phase, RunStatus, WorkflowRun},
+    api::v1alpha1::{Condition, ConditionStatus, ConditionType, RunStatus, WorkflowRun},
     cli::people,
     show::{event, printable},
     store::{HistoryRow, RunRow, Surface, SurfaceError},
@@ -156,7 +156,7 @@ pub(super) async fn in_cluster(
             shown = progress(name, run);
         } else if let Some(run) = run {
             let line = progress(name, run);
-            if line != shown && !is_over(run.phase) {
+            if line != shown && !run.phase.is_terminal() {
                 steps.show(&line)?;
             }
             shown = line;
@@ -196,20 +196,6 @@ fn is_observed(object: &WorkflowRun) -> bool {
 fn condition(object: &WorkflowRun, kind: ConditionType) -> Option<&Condition> {
     let conditions = &object.status.as_ref()?.conditions;
     conditions.iter().find(|condition| condition.kind == kind)
-}
-
-pub(super) fn is_over(phase: Phase) -> bool {
-    match phase {
-        Phase::Pending
-        | Phase::Running
-        | Phase::Waiting
-        | Phase::Sleeping
-        | Phase::Paused
-        | Phase::Blocked
-        | Phase::Cancelling
-        | Phase::Compensating => false,
-        Phase::Succeeded | Phase::Failed | Phase::Cancelled | Phase::TimedOut => true,
-    }
 }
 
 /// Where the run stands, on a line.

@@ -4,7 +4,7 @@ use super::{
     super::Failure,
     find::find,
     follow,
-    follow::{Steps, is_over},
+    follow::Steps,
     print,
     reach::{self, Cluster},
     target::Target,
@@ -69,7 +69,7 @@ async fn by_object(options: &people::Retry, target: &Target) -> Result<(), Failu
     let run = object.status.as_ref().and_then(|status| status.run.as_ref());
     match run {
         None => Err(nothing(name, "has not been started")),
-        Some(run) if is_over(run.phase) => Err(Failure::Broken(format!(
+        Some(run) if run.phase.is_terminal() => Err(Failure::Broken(format!(
             "workflowrun.everstep.dev/{name} is over ({:?}), and a run that has ended is not retried: create another \
              WorkflowRun with the same input (kubectl get workflowruns.everstep.dev {name} -n {} -o yaml shows it) and \
              no, or another, idempotencyKey",
