@@ -43,14 +43,17 @@ pub enum Via {
     Sql,
 }
 
-/// Whom to speak to.
+/// Whom to speak to, and where.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Where")]
-pub struct Choice {
+pub struct Reach {
     /// `object`: through the API server; `sql`: through a function in PostgreSQL [default: `sql` for the id of a run and
     /// when --database-url is given on the command line, else `object`]
     #[arg(long, value_name = "WAY")]
     pub via: Option<Via>,
+    /// Where.
+    #[command(flatten)]
+    pub place: Place,
 }
 
 /// How a list is printed.
@@ -117,12 +120,9 @@ pub struct Run {
     /// Print the result so [default: a line for people]
     #[arg(short, long, value_name = "FORMAT")]
     pub output: Option<MadeOutput>,
-    /// Whom to speak to.
+    /// Whom to speak to, and where.
     #[command(flatten)]
-    pub choice: Choice,
-    /// Where.
-    #[command(flatten)]
-    pub place: Place,
+    pub reach: Reach,
 }
 
 /// How to wait for the end of a run.
@@ -267,12 +267,9 @@ pub struct Signal {
     /// Print the result so [default: a line for people]
     #[arg(short, long, value_name = "FORMAT")]
     pub output: Option<MadeOutput>,
-    /// Whom to speak to.
+    /// Whom to speak to, and where.
     #[command(flatten)]
-    pub choice: Choice,
-    /// Where.
-    #[command(flatten)]
-    pub place: Place,
+    pub reach: Reach,
 }
 
 /// `everstep cancel`.
@@ -305,12 +302,9 @@ pub struct Cancel {
     /// Wait no longer than this: exit code 1, and the cancel goes on
     #[arg(long, value_name = "DURATION", value_parser = super::period)]
     pub timeout: Option<Duration>,
-    /// Whom to speak to.
+    /// Whom to speak to, and where.
     #[command(flatten)]
-    pub choice: Choice,
-    /// Where.
-    #[command(flatten)]
-    pub place: Place,
+    pub reach: Reach,
 }
 
 /// `everstep retry`.
@@ -331,10 +325,7 @@ pub struct Retry {
     /// How to wait.
     #[command(flatten)]
     pub wait: Wait,
-    /// Whom to speak to.
+    /// Whom to speak to, and where.
     #[command(flatten)]
-    pub choice: Choice,
-    /// Where.
-    #[command(flatten)]
-    pub place: Place,
+    pub reach: Reach,
 }

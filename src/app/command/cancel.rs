@@ -12,7 +12,7 @@ use super::{
     reach::{self, Cluster, FIELD_MANAGER},
     say,
     target::Target,
-    way::{way, without},
+    way::{no_object_of, way, without},
 };
 use crate::{
     api::v1alpha1::{DesiredState, Workflow, WorkflowRun},
@@ -24,15 +24,15 @@ use crate::{
 /// Ends a run.
 pub(in crate::app) async fn cancel(options: people::Cancel) -> Result<(), Failure> {
     let target = Target::parse(&options.run).map_err(Failure::Configuration)?;
-    match way(&options.choice, &options.place.database, Some(&target))? {
+    match way(&options.reach, Some(&target))? {
         Via::Sql => by_function(&options, &target).await,
         Via::Object => by_object(&options, &target).await,
     }
 }
 
 async fn by_function(options: &people::Cancel, target: &Target) -> Result<(), Failure> {
-    let namespace = reach::namespace(&options.place.cluster).await?;
-    let mut surface = reach::surface(&options.place.database).await?;
+    let namespace = reach::namespace(&options.reach.place.cluster).await?;
+    let mut surface = reach::surface(&options.reach.place.database).await?;
     let run = find(&mut surface, &namespace, target).await?;
     let standstill = standstill(run.waiting_for.as_deref());
     let reason = options.reason.as_deref().unwrap_or("everstep cancel");
@@ -85,16 +85,11 @@ async fn by_object(options: &people::Cancel, target: &Target) -> Result<(), Fail
         options.reason.is_some(),
         "a WorkflowRun has no place for it: its history says that its object asked",
     )?;
-    let cluster = Cluster::reach(&options.place.cluster).await?;
+    let cluster = Cluster::reach(&options.reach.place.cluster).await?;
     let name = match target {
         Target::Object(name) | Target::Name(name) => name,
         Target::Workflow(name) => return Err(no_object(name)),
-        // `way` sends ids elsewhere.
-        Target::Id(id) => {
-            return Err(Failure::Configuration(format!(
-                "run {id} is known to PostgreSQL only: --via sql"
-            )));
-        }
+        Target::Id(id) => return Err(no_object_of(*id)),
     };
     let Some(object) = cluster.get::<WorkflowRun>(name).await? else {
         if matches!(target, Target::Name(_)) && cluster.get::<Workflow>(name).await?.is_some() {
