@@ -3,7 +3,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 
 use super::Database;
 
@@ -127,6 +127,7 @@ pub struct Run {
 
 /// How to wait for the end of a run.
 #[derive(Debug, Clone, Args)]
+#[command(group(ArgGroup::new("waiting").args(["wait", "follow"]).multiple(true)))]
 pub struct Wait {
     /// Wait until the run has ended; exit code 1 when it did not succeed
     #[arg(short, long)]
@@ -135,7 +136,7 @@ pub struct Wait {
     #[arg(short, long)]
     pub follow: bool,
     /// Wait no longer than this: exit code 1, and the run goes on
-    #[arg(long, value_name = "DURATION", value_parser = super::period)]
+    #[arg(long, requires = "waiting", value_name = "DURATION", value_parser = super::period)]
     pub timeout: Option<Duration>,
 }
 
@@ -262,7 +263,7 @@ pub struct Signal {
     #[arg(short, long)]
     pub wait: bool,
     /// Wait no longer than this: exit code 1, and the signal stays
-    #[arg(long, value_name = "DURATION", value_parser = super::period)]
+    #[arg(long, requires = "wait", value_name = "DURATION", value_parser = super::period)]
     pub timeout: Option<Duration>,
     /// Print the result so [default: a line for people]
     #[arg(short, long, value_name = "FORMAT")]
@@ -300,7 +301,7 @@ pub struct Cancel {
     #[arg(short, long)]
     pub wait: bool,
     /// Wait no longer than this: exit code 1, and the cancel goes on
-    #[arg(long, value_name = "DURATION", value_parser = super::period)]
+    #[arg(long, requires = "wait", value_name = "DURATION", value_parser = super::period)]
     pub timeout: Option<Duration>,
     /// Whom to speak to, and where.
     #[command(flatten)]
