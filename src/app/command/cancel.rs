@@ -7,10 +7,9 @@ use super::{
     super::Failure,
     find::find,
     follow,
-    follow::Steps,
+    follow::{Steps, Until},
     print,
     reach::{self, Cluster, FIELD_MANAGER},
-    say,
     target::Target,
     way::{no_object_of, way, without},
 };
@@ -20,6 +19,9 @@ use crate::{
     engine::Parking,
     show::{printable, problem},
 };
+
+/// `desiredState` is final, the functions are not.
+const VIA_SQL: &str = " --via sql";
 
 /// Ends a run.
 pub(in crate::app) async fn cancel(options: people::Cancel) -> Result<(), Failure> {
@@ -34,30 +36,47 @@ async fn by_function(options: &people::Cancel, target: &Target) -> Result<(), Fa
     let namespace = reach::namespace(&options.reach.place.cluster).await?;
     let mut surface = reach::surface(&options.reach.place.database).await?;
     let run = find(&mut surface, &namespace, target).await?;
-    let standstill = standstill(run.waiting_for.as_deref());
+    let (name, id) = (format!("run {}", run.id), run.id.to_string());
+    if !options.terminate && follow::is_stuck(&run) {
+        return Err(Failure::Broken(stuck(&name, run.error.as_ref().map(problem), &id, "")));
+    }
+    let stood_still = follow::standstill_of_row(&run).is_some();
     let reason = options.reason.as_deref().unwrap_or("everstep cancel");
     if options.terminate {
         surface.terminate(run.id, reason).await?;
     } else {
         surface.cancel(run.id, reason).await?;
     }
-    print(&format!("run {} told to {}\n", run.id, told(options)))?;
-    if standstill == Some(Parking::CompensationFailed) && !options.terminate {
-        say("What it did is not all undone, and a cancel does not end it: retry it, or cancel it with --terminate.");
-    }
+    print(&format!("{name} told to {}\n", told(options)))?;
     if !options.wait {
         return Ok(());
     }
-    let ending = follow::in_database(&mut surface, run.id, &run.workflow, Steps::Hidden);
+    let ending = follow::in_database(&mut surface, run.id, &run.workflow, Steps::Hidden, until(options));
     let row = follow::patiently(options.timeout, ending).await?;
     let failure = row.error.as_ref().map(problem);
-    let name = format!("run {}", row.id);
-    print(&outcome(&name, &row.phase, failure.as_deref(), standstill.is_some())?)
+    if row.finished_at.is_none() {
+        return Err(Failure::RunFailed(stuck(&name, failure, &id, "")));
+    }
+    print(&outcome(&name, &row.phase, failure.as_deref(), stood_still)?)
 }
 
-/// What a run stands still for, by what it waits for.
-fn standstill(waiting_for: Option<&str>) -> Option<Parking> {
-    waiting_for.and_then(Parking::of_waiting)
+/// One that is terminated undoes nothing, so that it cannot be stuck in it.
+fn until(options: &people::Cancel) -> Until {
+    if options.terminate {
+        Until::End
+    } else {
+        Until::EndOrStuck
+    }
+}
+
+/// Why a cancel does not end the run, and what does. `run` and `way` are the words for the next command.
+fn stuck(name: &str, why: Option<String>, run: &str, way: &str) -> String {
+    let why = why.map_or_else(String::new, |why| format!(" ({})", printable(&why)));
+    format!(
+        "{name} stands still: what it did could not be undone{why}, and a cancel does not end it. Correct the cause and \
+         retry it: everstep retry {run} --via sql; or cancel it with --terminate, which undoes nothing more: \
+         everstep cancel {run}{way} --terminate"
+    )
 }
 
 /// What to say of a run that was told to end, and has. One that stood still after a failure keeps that as its result: to
@@ -97,33 +116,64 @@ async fn by_object(options: &people::Cancel, target: &Target) -> Result<(), Fail
         }
         return Err(cluster.no_run(name));
     };
-    let run = object.status.as_ref().and_then(|status| status.run.as_ref());
-    if let Some(run) = run.filter(|run| run.phase.is_terminal()) {
-        return Err(Failure::Broken(format!(
-            "workflowrun.everstep.dev/{name} is over ({:?}): there is nothing left to cancel",
-            run.phase
-        )));
-    }
-    let desired = if options.terminate {
+    let (called, run) = (format!("workflowrun.everstep.dev/{name}"), format!("erun/{name}"));
+    may_be_told(&object, options.terminate, &called, &run)?;
+    let stood_still = follow::standstill(&object).is_some();
+    let wanted = if options.terminate {
         DesiredState::Terminated
     } else {
         DesiredState::Cancelled
     };
-    let patch = Patch::Merge(json!({"spec": {"desiredState": desired}}));
+    let patch = Patch::Merge(json!({"spec": {"desiredState": wanted}}));
     let how = PatchParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PatchParams::default()
     };
     let patched = cluster.api::<WorkflowRun>().patch(name, &how, &patch).await;
     patched.map_err(|error| cluster.failure(&error))?;
-    print(&format!("workflowrun.everstep.dev/{name} told to {}\n", told(options)))?;
+    print(&format!("{called} told to {}\n", told(options)))?;
     if !options.wait {
         return Ok(());
     }
-    let ended = follow::patiently(options.timeout, follow::in_cluster(&cluster, name, Steps::Hidden, None)).await?;
+    let ending = follow::in_cluster(&cluster, name, Steps::Hidden, None, until(options));
+    let ended = follow::patiently(options.timeout, ending).await?;
     let (phase, why) = follow::ending(&ended);
-    follow::verdict(&format!("workflowrun.everstep.dev/{name}"), &phase, &why, "Cancelled")?;
-    print(&format!("workflowrun.everstep.dev/{name} Cancelled\n"))
+    if !follow::has_ended(&ended) {
+        return Err(Failure::RunFailed(stuck(&called, Some(why), &run, VIA_SQL)));
+    }
+    if ended.status.is_none_or(|status| status.run.is_none()) {
+        follow::verdict(&called, &phase, &why, "Cancelled")?;
+        return print(&format!("{called} Cancelled\n"));
+    }
+    let failure = Some(&*why).filter(|why| !why.is_empty());
+    print(&outcome(&called, &phase, failure, stood_still)?)
+}
+
+/// # Errors
+/// When nothing is left to cancel, or `desiredState` is no way to end the run.
+fn may_be_told(object: &WorkflowRun, terminate: bool, called: &str, run: &str) -> Result<(), Failure> {
+    let status = object.status.as_ref().and_then(|status| status.run.as_ref());
+    if let Some(status) = status.filter(|status| status.phase.is_terminal()) {
+        return Err(Failure::Broken(format!(
+            "{called} is over ({:?}): there is nothing left to cancel",
+            status.phase
+        )));
+    }
+    let is_cancelled = object.spec.desired_state == Some(DesiredState::Cancelled);
+    if terminate && is_cancelled {
+        return Err(Failure::Configuration(format!(
+            "{called} has the desiredState Cancelled already, and that is final. Its run is terminated in PostgreSQL: \
+             everstep cancel {run}{VIA_SQL} --terminate"
+        )));
+    }
+    // One that was terminated is on its way; and what it is told now, the API server refuses.
+    let is_terminated = object.spec.desired_state == Some(DesiredState::Terminated);
+    if !terminate && !is_terminated && follow::standstill(object) == Some(Parking::CompensationFailed) {
+        let (_, why) = follow::ending(object);
+        let way = if is_cancelled { VIA_SQL } else { "" };
+        return Err(Failure::Broken(stuck(called, Some(why), run, way)));
+    }
+    Ok(())
 }
 
 fn told(options: &people::Cancel) -> &'static str {

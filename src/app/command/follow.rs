@@ -23,6 +23,7 @@ use super::{
 use crate::{
     api::v1alpha1::{Condition, ConditionStatus, ConditionType, RunStatus, WorkflowRun},
     cli::people,
+    engine::Parking,
     show::{event, printable},
     store::{HistoryRow, RunRow, Surface, SurfaceError},
 };
@@ -86,8 +87,35 @@ pub(super) async fn patiently<T>(
     }
 }
 
-/// The run when it has ended.
-pub(super) async fn in_database(surface: &mut Surface, run: Uuid, name: &str, steps: Steps) -> Result<RunRow, Failure> {
+/// What is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Until {
+    /// The run's end.
+    End,
+    /// Its end, or that what it did cannot be undone: it stands still then until a person acts.
+    EndOrStuck,
+}
+
+/// The run when what is waited for has come.
+pub(super) async fn in_database(
+    surface: &mut Surface,
+    run: Uuid,
+    name: &str,
+    steps: Steps,
+    until: Until,
+) -> Result<RunRow, Failure> {
+    let row = while_there(surface, run, name, steps, until).await?;
+    row.ok_or_else(|| Failure::RunFailed(format!("run {run} is not there any more")))
+}
+
+/// None when there is no such run, or none that the role may see.
+async fn while_there(
+    surface: &mut Surface,
+    run: Uuid,
+    name: &str,
+    steps: Steps,
+    until: Until,
+) -> Result<Option<RunRow>, Failure> {
     let (mut after, mut answered) = ((0, 0), Instant::now());
     loop {
         match look(surface, run, after, steps).await {
@@ -100,9 +128,8 @@ pub(super) async fn in_database(surface: &mut Surface, run: Uuid, name: &str, st
                     }
                 }
                 match row {
-                    None => return Err(Failure::RunFailed(format!("run {run} is not there any more"))),
-                    Some(row) if row.finished_at.is_some() => return Ok(row),
-                    Some(_) => {}
+                    Some(row) if row.finished_at.is_none() && !(until == Until::EndOrStuck && is_stuck(&row)) => {}
+                    ended_or_none => return Ok(ended_or_none),
                 }
             }
             Err(error) if error.is_passing() && answered.elapsed() < OUTAGE => {}
@@ -110,6 +137,16 @@ pub(super) async fn in_database(surface: &mut Surface, run: Uuid, name: &str, st
         }
         sleep(POLL).await;
     }
+}
+
+/// Whether a compensation has failed for good.
+pub(super) fn is_stuck(run: &RunRow) -> bool {
+    standstill_of_row(run) == Some(Parking::CompensationFailed)
+}
+
+/// What the run stands still for.
+pub(super) fn standstill_of_row(run: &RunRow) -> Option<Parking> {
+    run.waiting_for.as_deref().and_then(Parking::of_waiting)
 }
 
 /// The run first: a history that is read after its end is complete.
@@ -127,12 +164,13 @@ async fn look(
     Ok((row, history))
 }
 
-/// The object when its run has ended, or can never begin. With a database the steps are those of the history.
+/// The object when what is waited for has come, or its run can never begin. With a database the steps are those of the history.
 pub(super) async fn in_cluster(
     cluster: &Cluster,
     name: &str,
     steps: Steps,
     mut database: Option<Surface>,
+    until: Until,
 ) -> Result<WorkflowRun, Failure> {
     let mut seen = pin!(watch_object(cluster.api::<WorkflowRun>(), name).default_backoff());
     let mut shown = String::new();
@@ -146,22 +184,31 @@ pub(super) async fn in_cluster(
             },
         };
         let run = object.status.as_ref().and_then(|status| status.run.as_ref());
-        if let (Some(run), Some(surface)) = (run, &mut database)
-            && steps != Steps::Hidden
-        {
-            let id = Uuid::try_parse(&run.id).map_err(|error| Failure::Broken(format!("run {}: {error}", run.id)))?;
-            in_database(surface, id, name, steps).await?;
-            // All is told. What the object says of the end is still to come, or was all that it ever said.
+        if let Some(run) = run {
+            let told = match &mut database {
+                Some(surface) if steps != Steps::Hidden => {
+                    let id = Uuid::try_parse(&run.id)
+                        .map_err(|error| Failure::Broken(format!("run {}: {error}", run.id)))?;
+                    while_there(surface, id, name, steps, until).await?.is_some()
+                }
+                Some(_) | None => false,
+            };
+            if !told && database.is_some() && steps != Steps::Hidden {
+                say(&format!(
+                    "The database shows no run {} to your role; what follows is what the object shows.",
+                    run.id
+                ));
+            }
+            // All is told, or never will be. What the object says of the end is still to come, or was all that it said.
             database = None;
-            shown = progress(name, run);
-        } else if let Some(run) = run {
             let line = progress(name, run);
-            if line != shown && !run.phase.is_terminal() {
+            if !told && line != shown && !run.phase.is_terminal() {
                 steps.show(&line)?;
             }
             shown = line;
         }
-        if has_ended(&object) {
+        let is_stuck = is_observed(&object) && standstill(&object) == Some(Parking::CompensationFailed);
+        if has_ended(&object) || until == Until::EndOrStuck && is_stuck {
             return Ok(object);
         }
     }
@@ -182,7 +229,7 @@ pub(super) fn final_answer(error: &WatchError) -> Option<&kube::Error> {
     }
 }
 
-fn has_ended(object: &WorkflowRun) -> bool {
+pub(super) fn has_ended(object: &WorkflowRun) -> bool {
     let is = |kind, status| condition(object, kind).is_some_and(|condition| condition.status == status);
     is_observed(object)
         && (is(ConditionType::Finished, ConditionStatus::True) || is(ConditionType::Accepted, ConditionStatus::False))
@@ -191,6 +238,12 @@ fn has_ended(object: &WorkflowRun) -> bool {
 fn is_observed(object: &WorkflowRun) -> bool {
     let observed = object.status.as_ref().and_then(|status| status.observed_generation);
     observed.is_some() && observed == object.metadata.generation
+}
+
+/// What the object's run stands still for.
+pub(super) fn standstill(object: &WorkflowRun) -> Option<Parking> {
+    let stalled = condition(object, ConditionType::Stalled)?;
+    Parking::parse(&stalled.reason).filter(|_| stalled.status == ConditionStatus::True)
 }
 
 fn condition(object: &WorkflowRun, kind: ConditionType) -> Option<&Condition> {

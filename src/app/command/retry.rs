@@ -4,7 +4,7 @@ use super::{
     super::Failure,
     find::find,
     follow,
-    follow::Steps,
+    follow::{Steps, Until},
     print,
     reach::{self, Cluster},
     target::Target,
@@ -39,7 +39,7 @@ async fn go_on(options: &people::Retry, surface: &mut Surface, run: uuid::Uuid) 
     if !options.wait.waits() {
         return Ok(());
     }
-    let ending = follow::in_database(surface, run, &options.run, Steps::of(&options.wait, false));
+    let ending = follow::in_database(surface, run, &options.run, Steps::of(&options.wait, false), Until::End);
     let row = follow::patiently(options.wait.timeout, ending).await?;
     let why = row.error.as_ref().map(crate::show::problem).unwrap_or_default();
     follow::verdict(&format!("run {run}"), &row.phase, &why, "Succeeded")?;

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::{
     super::Failure,
     follow,
-    follow::Steps,
+    follow::{Steps, Until},
     input, print, print_awaited, print_end, print_made,
     reach::{self, Cluster},
     way::{way, without},
@@ -49,7 +49,7 @@ async fn by_function(options: &people::Run, input: Option<Map<String, Value>>) -
     }
     print_awaited(output, &line, &run.to_string())?;
     let steps = Steps::of(&options.wait, output.is_some());
-    let ending = follow::in_database(&mut surface, run, &options.workflow, steps);
+    let ending = follow::in_database(&mut surface, run, &options.workflow, steps, Until::End);
     let row = follow::patiently(options.wait.timeout, ending).await?;
     print_end(output, &row)?;
     let why = row.error.as_ref().map(crate::show::problem).unwrap_or_default();
@@ -92,6 +92,12 @@ async fn make(
     wait: &Wait,
     database: &Database,
 ) -> Result<(), Failure> {
+    // Before there is an object: what cannot be followed is not begun.
+    let surface = if wait.follow && reach::has_database(database) {
+        Some(reach::surface(database).await?)
+    } else {
+        None
+    };
     let made = cluster.create(object).await?;
     let name = made.metadata.name.clone().unwrap_or_default();
     let called = format!("workflowrun.everstep.dev/{name}");
@@ -100,12 +106,7 @@ async fn make(
         return print_made(output, &line, &called, &made);
     }
     print_awaited(output, &line, &called)?;
-    let surface = if wait.follow && reach::has_database(database) {
-        Some(reach::surface(database).await?)
-    } else {
-        None
-    };
-    let ending = follow::in_cluster(cluster, &name, Steps::of(wait, output.is_some()), surface);
+    let ending = follow::in_cluster(cluster, &name, Steps::of(wait, output.is_some()), surface, Until::End);
     let ended = follow::patiently(wait.timeout, ending).await?;
     print_end(output, &ended)?;
     let (phase, why) = follow::ending(&ended);
