@@ -46,7 +46,7 @@ pub enum Command {
     Migrate(Migrate),
     /// Print the custom resource definitions as YAML
     Crd,
-    /// Run the Workflows of manifest files on this machine, without a cluster
+    /// Run the Workflows and WorkflowRuns of manifest files on this machine, without a cluster
     Dev(Dev),
     /// Start a run of a Workflow: a WorkflowRun object, or in PostgreSQL
     Run(people::Run),
@@ -184,7 +184,7 @@ pub enum Migrations {
 /// What `dev` is configured with.
 #[derive(Debug, Clone, Args)]
 pub struct Dev {
-    /// Manifests: Workflows, and the Connections and Secrets that they name
+    /// Manifests: Workflows, WorkflowRuns and Signals, and the Connections and Secrets that they name
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// A YAML file that says where HTTP and SQL steps may connect to [default: anywhere]
