@@ -10,6 +10,7 @@ use super::{
     follow::{Steps, Until},
     print,
     reach::{self, Cluster, FIELD_MANAGER},
+    status,
     target::Target,
     way::{no_object_of, way, without},
 };
@@ -37,7 +38,7 @@ async fn by_function(options: &people::Cancel, target: &Target) -> Result<(), Fa
     let mut surface = reach::surface(&options.reach.place.database).await?;
     let run = find(&mut surface, &namespace, target).await?;
     let (name, id) = (format!("run {}", run.id), run.id.to_string());
-    if !options.terminate && follow::is_stuck(&run) {
+    if !options.terminate && follow::is_row_stuck(&run) {
         return Err(Failure::Broken(stuck(&name, run.error.as_ref().map(problem), &id, "")));
     }
     let stood_still = follow::standstill_of_row(&run).is_some();
@@ -118,7 +119,7 @@ async fn by_object(options: &people::Cancel, target: &Target) -> Result<(), Fail
     };
     let (called, run) = (format!("workflowrun.everstep.dev/{name}"), format!("erun/{name}"));
     may_be_told(&object, options.terminate, &called, &run)?;
-    let stood_still = follow::standstill(&object).is_some();
+    let stood_still = status::standstill(&object).is_some();
     let wanted = if options.terminate {
         DesiredState::Terminated
     } else {
@@ -137,8 +138,8 @@ async fn by_object(options: &people::Cancel, target: &Target) -> Result<(), Fail
     }
     let ending = follow::in_cluster(&cluster, name, Steps::Hidden, None, until(options));
     let ended = follow::patiently(options.timeout, ending).await?;
-    let (phase, why) = follow::ending(&ended);
-    if !follow::has_ended(&ended) {
+    let (phase, why) = status::ending(&ended);
+    if !status::has_ended(&ended) {
         return Err(Failure::RunFailed(stuck(&called, Some(why), &run, VIA_SQL)));
     }
     if ended.status.is_none_or(|status| status.run.is_none()) {
@@ -152,11 +153,11 @@ async fn by_object(options: &people::Cancel, target: &Target) -> Result<(), Fail
 /// # Errors
 /// When nothing is left to cancel, or `desiredState` is no way to end the run.
 fn may_be_told(object: &WorkflowRun, terminate: bool, called: &str, run: &str) -> Result<(), Failure> {
-    let status = object.status.as_ref().and_then(|status| status.run.as_ref());
-    if let Some(status) = status.filter(|status| status.phase.is_terminal()) {
+    let run_now = object.status.as_ref().and_then(|status| status.run.as_ref());
+    if let Some(over) = run_now.filter(|run| run.phase.is_terminal()) {
         return Err(Failure::Broken(format!(
             "{called} is over ({:?}): there is nothing left to cancel",
-            status.phase
+            over.phase
         )));
     }
     let is_cancelled = object.spec.desired_state == Some(DesiredState::Cancelled);
@@ -168,8 +169,8 @@ fn may_be_told(object: &WorkflowRun, terminate: bool, called: &str, run: &str) -
     }
     // One that was terminated is on its way; and what it is told now, the API server refuses.
     let is_terminated = object.spec.desired_state == Some(DesiredState::Terminated);
-    if !terminate && !is_terminated && follow::standstill(object) == Some(Parking::CompensationFailed) {
-        let (_, why) = follow::ending(object);
+    if !terminate && !is_terminated && status::standstill(object) == Some(Parking::CompensationFailed) {
+        let (_, why) = status::ending(object);
         let way = if is_cancelled { VIA_SQL } else { "" };
         return Err(Failure::Broken(stuck(called, Some(why), run, way)));
     }

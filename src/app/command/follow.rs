@@ -19,9 +19,10 @@ use super::{
     print,
     reach::Cluster,
     say,
+    status::{has_ended, is_stuck, progress},
 };
 use crate::{
-    api::v1alpha1::{Condition, ConditionStatus, ConditionType, RunStatus, WorkflowRun},
+    api::v1alpha1::WorkflowRun,
     cli::people,
     engine::Parking,
     show::{event, printable},
@@ -128,7 +129,7 @@ async fn while_there(
                     }
                 }
                 match row {
-                    Some(row) if row.finished_at.is_none() && !(until == Until::EndOrStuck && is_stuck(&row)) => {}
+                    Some(row) if row.finished_at.is_none() && !(until == Until::EndOrStuck && is_row_stuck(&row)) => {}
                     ended_or_none => return Ok(ended_or_none),
                 }
             }
@@ -140,7 +141,7 @@ async fn while_there(
 }
 
 /// Whether a compensation has failed for good.
-pub(super) fn is_stuck(run: &RunRow) -> bool {
+pub(super) fn is_row_stuck(run: &RunRow) -> bool {
     standstill_of_row(run) == Some(Parking::CompensationFailed)
 }
 
@@ -207,8 +208,7 @@ pub(super) async fn in_cluster(
             }
             shown = line;
         }
-        let is_stuck = is_observed(&object) && standstill(&object) == Some(Parking::CompensationFailed);
-        if has_ended(&object) || until == Until::EndOrStuck && is_stuck {
+        if has_ended(&object) || until == Until::EndOrStuck && is_stuck(&object) {
             return Ok(object);
         }
     }
@@ -229,70 +229,6 @@ pub(super) fn final_answer(error: &WatchError) -> Option<&kube::Error> {
     }
 }
 
-pub(super) fn has_ended(object: &WorkflowRun) -> bool {
-    let is = |kind, status| condition(object, kind).is_some_and(|condition| condition.status == status);
-    is_observed(object)
-        && (is(ConditionType::Finished, ConditionStatus::True) || is(ConditionType::Accepted, ConditionStatus::False))
-}
-
-fn is_observed(object: &WorkflowRun) -> bool {
-    let observed = object.status.as_ref().and_then(|status| status.observed_generation);
-    observed.is_some() && observed == object.metadata.generation
-}
-
-/// What the object's run stands still for.
-pub(super) fn standstill(object: &WorkflowRun) -> Option<Parking> {
-    let stalled = condition(object, ConditionType::Stalled)?;
-    Parking::parse(&stalled.reason).filter(|_| stalled.status == ConditionStatus::True)
-}
-
-fn condition(object: &WorkflowRun, kind: ConditionType) -> Option<&Condition> {
-    let conditions = &object.status.as_ref()?.conditions;
-    conditions.iter().find(|condition| condition.kind == kind)
-}
-
-/// Where the run stands, on a line.
-fn progress(name: &str, run: &RunStatus) -> String {
-    let step = run
-        .step
-        .as_deref()
-        .map_or_else(String::new, |step| format!(" at {step}"));
-    let waiting = run
-        .waiting_for
-        .as_deref()
-        .map_or_else(String::new, |what| format!(", waits for {what}"));
-    let done = run
-        .progress
-        .as_deref()
-        .map_or_else(String::new, |done| format!(", {done} done"));
-    format!("{name}  {:?}{step}{waiting}{done}", run.phase)
-}
-
-/// How the object's run ended: a phase and why; or why there is none.
-pub(super) fn ending(object: &WorkflowRun) -> (String, String) {
-    if let Some(refused) = condition(object, ConditionType::Accepted)
-        && refused.status == ConditionStatus::False
-    {
-        return (refused.reason.clone(), refused.message.clone());
-    }
-    let ended = condition(object, ConditionType::Succeeded);
-    let run = object.status.as_ref().and_then(|status| status.run.as_ref());
-    let phase = match (run, ended) {
-        (Some(run), _) => format!("{:?}", run.phase),
-        (None, Some(ended)) => ended.reason.clone(),
-        (None, None) => "Unknown".to_owned(),
-    };
-    let why = run.and_then(|run| run.error.as_ref()).map(|error| {
-        let step = error
-            .step
-            .as_deref()
-            .map_or_else(String::new, |step| format!("{step}: "));
-        format!("{step}{}: {}", error.code, error.message)
-    });
-    let why = why.or_else(|| ended.map(|ended| ended.message.clone()));
-    (phase, why.unwrap_or_default())
-}
-
 /// `Ok` when the phase is the one that was hoped for.
 pub(super) fn verdict(name: &str, phase: &str, why: &str, hoped_for: &str) -> Result<(), Failure> {
     if phase == hoped_for {
@@ -308,65 +244,18 @@ pub(super) fn verdict(name: &str, phase: &str, why: &str, hoped_for: &str) -> Re
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
-    fn object(status: &serde_json::Value) -> WorkflowRun {
-        let object = json!({"apiVersion": "everstep.dev/v1alpha1", "kind": "WorkflowRun",
-            "metadata": {"name": "r", "generation": 2}, "spec": {"workflowRef": {"name": "w"}}, "status": status});
-        serde_json::from_value(object).unwrap()
-    }
-
-    fn said(kind: &str, status: &str, reason: &str, message: &str) -> serde_json::Value {
-        json!({"type": kind, "status": status, "reason": reason, "message": message,
-            "lastTransitionTime": "2026-11-21T12:00:00Z"})
-    }
-
     #[test]
-    fn the_end_is_of_the_generation_that_is_there() {
-        let finished = said("Finished", "True", "Failed", "");
-        let of = |generation| {
-            has_ended(&object(
-                &json!({"observedGeneration": generation, "conditions": [finished]}),
-            ))
-        };
-        assert!(!of(1) && of(2));
-        let going = said("Finished", "False", "Running", "");
-        assert!(!has_ended(&object(
-            &json!({"observedGeneration": 2, "conditions": [going]})
-        )));
-        let invalid = said("Accepted", "False", "InvalidSpec", "spec.x: no");
-        assert!(has_ended(&object(
-            &json!({"observedGeneration": 2, "conditions": [invalid]})
-        )));
-    }
-
-    #[test]
-    fn an_ending_says_why() {
-        let run = json!({"id": "i", "phase": "Failed", "error": {"step": "charge", "code": "DECLINED", "message": "no money"}});
-        let failed = object(&json!({"observedGeneration": 2, "run": run}));
-        let (phase, why) = ending(&failed);
-        assert_eq!((&*phase, &*why), ("Failed", "charge: DECLINED: no money"));
-        let text = verdict("r", &phase, &why, "Succeeded").unwrap_err().to_string();
-        assert_eq!(text, "r Failed: charge: DECLINED: no money");
-        let invalid = object(&json!({"conditions": [said("Accepted", "False", "InvalidSpec", "spec.x: no")]}));
-        assert_eq!(ending(&invalid), ("InvalidSpec".to_owned(), "spec.x: no".to_owned()));
+    fn an_end_that_was_not_hoped_for_says_why() {
+        let of = |phase, why| verdict("r", phase, why, "Succeeded").map_err(|error| error.to_string());
+        assert_eq!(of("Succeeded", ""), Ok(()));
+        let failed = of("Failed", "charge: DECLINED: no money");
+        assert_eq!(failed, Err("r Failed: charge: DECLINED: no money".to_owned()));
         assert!(verdict("r", "Cancelled", "", "Cancelled").is_ok());
         let hostile = verdict("r", "Failed", "\u{1b}[2J", "Succeeded")
             .unwrap_err()
             .to_string();
         assert_eq!(hostile, "r Failed: \u{fffd}[2J");
-    }
-
-    #[test]
-    fn progress_is_a_line() {
-        let run = json!({"id": "i", "phase": "Waiting", "step": "approval +1", "waitingFor": "signal approve", "progress": "2/5"});
-        let object = object(&json!({ "run": run }));
-        let run = object.status.unwrap().run.unwrap();
-        assert_eq!(
-            progress("r", &run),
-            "r  Waiting at approval +1, waits for signal approve, 2/5 done"
-        );
     }
 }

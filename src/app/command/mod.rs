@@ -10,6 +10,7 @@ mod retry;
 mod runs;
 mod signal;
 mod start;
+mod status;
 mod target;
 mod tree;
 mod way;

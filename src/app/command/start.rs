@@ -9,6 +9,7 @@ use super::{
     follow::{Steps, Until},
     input, print, print_awaited, print_end, print_made,
     reach::{self, Cluster},
+    status,
     way::{way, without},
 };
 use crate::{
@@ -109,7 +110,7 @@ async fn make(
     let ending = follow::in_cluster(cluster, &name, Steps::of(wait, output.is_some()), surface, Until::End);
     let ended = follow::patiently(wait.timeout, ending).await?;
     print_end(output, &ended)?;
-    let (phase, why) = follow::ending(&ended);
+    let (phase, why) = status::ending(&ended);
     follow::verdict(&called, &phase, &why, "Succeeded")?;
     if output.is_none() {
         let run = ended.status.and_then(|status| status.run);
