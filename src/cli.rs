@@ -46,7 +46,7 @@ pub enum Command {
     Migrate(Migrate),
     /// Print the custom resource definitions as YAML
     Crd,
-    /// Run the Workflows of manifest files on this machine, without a cluster
+    /// Run the Workflows and WorkflowRuns of manifest files on this machine, without a cluster
     Dev(Dev),
     /// Start a run of a Workflow: a WorkflowRun object, or in PostgreSQL
     Run(people::Run),
@@ -184,7 +184,7 @@ pub enum Migrations {
 /// What `dev` is configured with.
 #[derive(Debug, Clone, Args)]
 pub struct Dev {
-    /// Manifests: Workflows, and the Connections and Secrets that they name
+    /// Manifests: Workflows, WorkflowRuns and Signals, and the Connections and Secrets that they name
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// A YAML file that says where HTTP and SQL steps may connect to [default: anywhere]
@@ -240,13 +240,13 @@ impl Command {
         match self {
             Self::Controller(service) | Self::Worker(service) | Self::All(service) => Some(&mut service.database),
             Self::Migrate(migrate) => Some(&mut migrate.database),
-            Self::Run(run) => Some(&mut run.place.database),
+            Self::Run(run) => Some(&mut run.reach.place.database),
             Self::Runs(runs) => Some(&mut runs.place.database),
             Self::Tree(tree) => Some(&mut tree.place.database),
             Self::History(history) => Some(&mut history.place.database),
-            Self::Signal(signal) => Some(&mut signal.place.database),
-            Self::Cancel(cancel) => Some(&mut cancel.place.database),
-            Self::Retry(retry) => Some(&mut retry.place.database),
+            Self::Signal(signal) => Some(&mut signal.reach.place.database),
+            Self::Cancel(cancel) => Some(&mut cancel.reach.place.database),
+            Self::Retry(retry) => Some(&mut retry.reach.place.database),
             Self::Crd | Self::Dev(_) | Self::Completion { .. } => None,
         }
     }
@@ -457,7 +457,7 @@ mod tests {
     #[test]
     fn a_database_on_the_command_line_is_told_from_one_in_the_environment() {
         let of = |words: &[&str]| match parse(words).unwrap().command {
-            Command::Run(run) => run.place.database.typed,
+            Command::Run(run) => run.reach.place.database.typed,
             other => panic!("not run: {other:?}"),
         };
         assert!(of(&["run", "order", "--database-url", "postgres://h/d"]));

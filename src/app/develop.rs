@@ -1,9 +1,10 @@
-//! `everstep dev`: the Workflows of files, run once on this machine by the same intents, store and workers as in a
-//! cluster. Not what the files say: that is [`crate::dev::manifests`]'.
+//! `everstep dev`: the Workflows and WorkflowRuns of files, run once on this machine by the same intents, store and workers
+//! as in a cluster. Not what the files say: that is [`crate::dev::manifests`]', and what they ask for is [`plan`]'s.
+
+mod plan;
 
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -14,14 +15,13 @@ use super::{
 };
 use crate::{
     cli,
-    controller::workflow::intent::{self, Intent},
     dev::{
         manifests::{self, Manifests, identity},
         postgres::{self, Postgres},
     },
     engine::{Event, RunResult},
     show::event,
-    store::{self, Bell, DeletionPolicy, Listener, Start, Store, Submission},
+    store::{self, Bell, Listener, Posted, SignalWish, Store, Submission},
     worker::{WorkerOptions, connection, connection::Source, egress::EgressPolicy},
 };
 
@@ -31,7 +31,7 @@ const PAGE: i64 = 500;
 /// A look at the journals without a bell.
 const POLL: Duration = Duration::from_millis(250);
 
-/// One Workflow of the files, on its way.
+/// One run of the files, on its way.
 struct Watched {
     name: String,
     run: Uuid,
@@ -42,32 +42,22 @@ struct Watched {
     result: Option<RunResult>,
 }
 
-/// Runs every Workflow of the files once.
+/// Runs every Workflow and WorkflowRun of the files once.
 ///
 /// # Errors
 /// `Configuration` for what is wrong with the files, `RunFailed` when a run does not succeed.
 pub(super) async fn run(options: cli::Dev) -> Result<(), Failure> {
     let shutdown = on_signal()?;
     let manifests = manifests::read(&options.files).map_err(|problems| complaint(&problems))?;
-    let intents = intents(&manifests)?;
+    let plan = plan::of(&manifests).map_err(|problems| complaint(&problems))?;
     let egress = match &options.egress_policy {
         None => EgressPolicy::open(),
         Some(path) => EgressPolicy::load(path).map_err(|error| super::unusable_policy(path, &error))?,
     };
     let postgres = start_postgres().await?;
     let store = open(&postgres).await?;
-    let names = manifests
-        .workflows
-        .iter()
-        .map(|workflow| name_of(workflow, &manifests))
-        .collect();
-    let submissions: Vec<Submission> = manifests
-        .workflows
-        .iter()
-        .zip(&intents)
-        .map(|(workflow, intent)| submission(workflow, intent))
-        .collect();
-    let mut watched = start(&store, names, &submissions).await?;
+    let mut watched = start(&store, plan.runs).await?;
+    say(&store, &plan.signals).await?;
 
     let stop = CancellationToken::new();
     let carried = Carried {
@@ -99,63 +89,6 @@ pub(super) async fn run(options: cli::Dev) -> Result<(), Failure> {
 fn complaint(problems: &[impl ToString]) -> Failure {
     let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
     Failure::Configuration(lines.join("\n          "))
-}
-
-fn intents(manifests: &Manifests) -> Result<Vec<Intent>, Failure> {
-    let (mut intents, mut problems) = (Vec::new(), Vec::new());
-    for workflow in &manifests.workflows {
-        let uid = workflow["metadata"]["uid"].as_str().unwrap_or_default();
-        match intent::of(uid, &workflow["spec"]) {
-            Ok(intent) => intents.push(intent),
-            Err(violations) => {
-                let name = identity(workflow).1;
-                problems.extend(
-                    violations
-                        .into_iter()
-                        .map(|violation| format!("Workflow {name}: {violation}")),
-                );
-            }
-        }
-    }
-    if problems.is_empty() {
-        Ok(intents)
-    } else {
-        Err(complaint(&problems))
-    }
-}
-
-/// Its name; with the namespace where the files have more than one.
-fn name_of(workflow: &Value, manifests: &Manifests) -> String {
-    let (namespace, name) = identity(workflow);
-    let alone = manifests.workflows.iter().all(|other| identity(other).0 == namespace);
-    if alone { name } else { format!("{namespace}/{name}") }
-}
-
-fn submission(workflow: &Value, intent: &Intent) -> Submission {
-    let (namespace, name) = identity(workflow);
-    let uid = workflow["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
-    // What starts only on demand is demanded, once.
-    let start_key = intent.start_key().map_or_else(|| format!("run/{uid}"), str::to_owned);
-    Submission {
-        uid,
-        kind: "Workflow".to_owned(),
-        namespace,
-        workflow: name.clone(),
-        name,
-        generation: 1,
-        deletion_policy: DeletionPolicy::Background,
-        retention: intent.retention,
-        suspended: false,
-        revision: intent.revision.clone(),
-        body: intent.body.clone(),
-        start: Some(Start {
-            start_key,
-            input: None,
-            trigger: "Dev".to_owned(),
-        }),
-        only_when_idle: false,
-        commands: Vec::new(),
-    }
 }
 
 fn files(manifests: Manifests) -> connection::Manifests {
@@ -198,7 +131,8 @@ async fn open(postgres: &Postgres) -> Result<Store, Failure> {
     Ok(store)
 }
 
-async fn start(store: &Store, names: Vec<String>, submissions: &[Submission]) -> Result<Vec<Watched>, Failure> {
+async fn start(store: &Store, runs: Vec<(String, Submission)>) -> Result<Vec<Watched>, Failure> {
+    let (names, submissions): (Vec<String>, Vec<Submission>) = runs.into_iter().unzip();
     let mut watched = Vec::new();
     let mut names = names.into_iter();
     for chunk in submissions.chunks(Store::MAX_SUBMISSIONS) {
@@ -216,6 +150,30 @@ async fn start(store: &Store, names: Vec<String>, submissions: &[Submission]) ->
         }
     }
     Ok(watched)
+}
+
+/// Puts the signals into the inboxes of runs that no worker carries yet.
+async fn say(store: &Store, signals: &[SignalWish]) -> Result<(), Failure> {
+    let mut problems = Vec::new();
+    for chunk in signals.chunks(Store::MAX_SIGNALS) {
+        for (signal, posted) in chunk.iter().zip(store.post(chunk).await?) {
+            let problem = match posted {
+                Posted::Stored { .. } | Posted::Duplicate { same_payload: true, .. } => continue,
+                Posted::Duplicate {
+                    same_payload: false, ..
+                } => "spec.dedupKey: another Signal says something else under it".to_owned(),
+                Posted::TargetNotFound => "spec.target: the files start no such run".to_owned(),
+                Posted::Rejected { run, phase } => format!("spec.target: run {run} is over ({})", phase.as_str()),
+                Posted::Invalid(why) => format!("spec.payload: {why}"),
+            };
+            problems.push(format!("Signal {}: {problem}", signal.name));
+        }
+    }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(complaint(&problems))
+    }
 }
 
 /// Prints what happens until every run has ended.

@@ -3,7 +3,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 
 use super::Database;
 
@@ -43,14 +43,17 @@ pub enum Via {
     Sql,
 }
 
-/// Whom to speak to.
+/// Whom to speak to, and where.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Where")]
-pub struct Choice {
+pub struct Reach {
     /// `object`: through the API server; `sql`: through a function in PostgreSQL [default: `sql` for the id of a run and
     /// when --database-url is given on the command line, else `object`]
     #[arg(long, value_name = "WAY")]
     pub via: Option<Via>,
+    /// Where.
+    #[command(flatten)]
+    pub place: Place,
 }
 
 /// How a list is printed.
@@ -90,7 +93,7 @@ pub enum MadeOutput {
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:
   # A WorkflowRun object, and the end of its run as exit code
-  everstep run order -n shop -i orderId=1042 -i amountCents:=250000 --wait
+  everstep run order -n shop --name order-7 -i orderId=1042 -i amountCents:=250000 --wait
 
   # Input from a file, the steps as they move
   everstep run order -n shop -i input.yaml --follow
@@ -117,16 +120,14 @@ pub struct Run {
     /// Print the result so [default: a line for people]
     #[arg(short, long, value_name = "FORMAT")]
     pub output: Option<MadeOutput>,
-    /// Whom to speak to.
+    /// Whom to speak to, and where.
     #[command(flatten)]
-    pub choice: Choice,
-    /// Where.
-    #[command(flatten)]
-    pub place: Place,
+    pub reach: Reach,
 }
 
 /// How to wait for the end of a run.
 #[derive(Debug, Clone, Args)]
+#[command(group(ArgGroup::new("waiting").args(["wait", "follow"]).multiple(true)))]
 pub struct Wait {
     /// Wait until the run has ended; exit code 1 when it did not succeed
     #[arg(short, long)]
@@ -135,7 +136,7 @@ pub struct Wait {
     #[arg(short, long)]
     pub follow: bool,
     /// Wait no longer than this: exit code 1, and the run goes on
-    #[arg(long, value_name = "DURATION", value_parser = super::period)]
+    #[arg(long, requires = "waiting", value_name = "DURATION", value_parser = super::period)]
     pub timeout: Option<Duration>,
 }
 
@@ -188,8 +189,8 @@ const RUN_HELP: &str = "A run: its id or the first 8 or more characters of that;
 /// `everstep tree`.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:
-  # The steps of a Workflow's current run: attempts, how long they took, what they wait for
-  everstep tree order-1042 -n shop
+  # The steps of a WorkflowRun, or of a Workflow's current run: attempts, how long they took, what they wait for
+  everstep tree order-7 -n shop
 
   # Of a run by its id
   everstep tree 0192f3c4-7d1e-7aaa-8000-000000000000")]
@@ -209,7 +210,7 @@ pub struct Tree {
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:
   # Everything that was decided, oldest first
-  everstep history order-1042 -n shop
+  everstep history order-7 -n shop
 
   # With all content, for programs
   everstep history erun/nightly-7 -n shop -o json")]
@@ -231,13 +232,16 @@ pub struct History {
 /// `everstep signal`.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:
-  # A Signal object for the current run of a Workflow; wait until a step has taken it
-  everstep signal order-1042 approve -n shop -p approved:=true --by alice@example.com --wait
+  # A Signal object for the run of a WorkflowRun; wait until a step has taken it
+  everstep signal order-7 approve -n shop -p approved:=true --by alice@example.com --wait
+
+  # For the run that was started with a key, by an object or by SQL
+  everstep signal ewf/order approve -n shop --key order-1042 -p approved:=true
 
   # By the id of a run, in PostgreSQL; twice with the same key is once
   everstep signal 0192f3c4-7d1e-7aaa-8000-000000000000 approve -p approved:=true --dedup-key ticket-8831")]
 pub struct Signal {
-    /// For whom: `ewf/NAME` or NAME for a Workflow's current run, `erun/NAME` for a WorkflowRun's, or the id of a run
+    /// For whom: `erun/NAME` or NAME for a WorkflowRun's run, `ewf/NAME` or NAME for the current run that a Workflow started itself, or the id of a run
     #[arg(value_name = "TARGET")]
     pub target: String,
     /// The signal's name: what the step waits for
@@ -262,17 +266,14 @@ pub struct Signal {
     #[arg(short, long)]
     pub wait: bool,
     /// Wait no longer than this: exit code 1, and the signal stays
-    #[arg(long, value_name = "DURATION", value_parser = super::period)]
+    #[arg(long, requires = "wait", value_name = "DURATION", value_parser = super::period)]
     pub timeout: Option<Duration>,
     /// Print the result so [default: a line for people]
     #[arg(short, long, value_name = "FORMAT")]
     pub output: Option<MadeOutput>,
-    /// Whom to speak to.
+    /// Whom to speak to, and where.
     #[command(flatten)]
-    pub choice: Choice,
-    /// Where.
-    #[command(flatten)]
-    pub place: Place,
+    pub reach: Reach,
 }
 
 /// `everstep cancel`.
@@ -281,7 +282,7 @@ pub struct Signal {
   # A WorkflowRun: its run is undone, and ends as Cancelled
   everstep cancel erun/nightly-7 -n shop --wait
 
-  # Without undoing anything
+  # Without undoing anything; also when a compensation has failed, which a cancel does not end
   everstep cancel erun/nightly-7 -n shop --terminate
 
   # By the id of a run, in PostgreSQL
@@ -299,18 +300,15 @@ pub struct Cancel {
     /// Why, for the run's history (in PostgreSQL only) [default: `everstep cancel`]
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
-    /// Wait until the run has ended; exit code 1 when it ended otherwise than Cancelled, unless it stood still after a failure (in PostgreSQL)
+    /// Wait until the run has ended, or what it did cannot be undone; exit code 1 unless it was ended by this
     #[arg(short, long)]
     pub wait: bool,
     /// Wait no longer than this: exit code 1, and the cancel goes on
-    #[arg(long, value_name = "DURATION", value_parser = super::period)]
+    #[arg(long, requires = "wait", value_name = "DURATION", value_parser = super::period)]
     pub timeout: Option<Duration>,
-    /// Whom to speak to.
+    /// Whom to speak to, and where.
     #[command(flatten)]
-    pub choice: Choice,
-    /// Where.
-    #[command(flatten)]
-    pub place: Place,
+    pub reach: Reach,
 }
 
 /// `everstep retry`.
@@ -331,10 +329,7 @@ pub struct Retry {
     /// How to wait.
     #[command(flatten)]
     pub wait: Wait,
-    /// Whom to speak to.
+    /// Whom to speak to, and where.
     #[command(flatten)]
-    pub choice: Choice,
-    /// Where.
-    #[command(flatten)]
-    pub place: Place,
+    pub reach: Reach,
 }

@@ -15,6 +15,10 @@ const GROUP: &str = "everstep.dev/v1alpha1";
 pub struct Manifests {
     /// Workflow objects, with namespace, UID and generation as an API server would give them.
     pub workflows: Vec<Value>,
+    /// WorkflowRun objects, likewise.
+    pub runs: Vec<Value>,
+    /// Signal objects, likewise.
+    pub signals: Vec<Value>,
     /// Connection objects, likewise.
     pub connections: Vec<Value>,
     /// Secret objects, likewise.
@@ -56,11 +60,11 @@ pub fn read(files: &[PathBuf]) -> Result<Manifests, Vec<Problem>> {
             Err(message) => problems.push(in_file(message)),
         }
     }
-    if problems.is_empty() && manifests.workflows.is_empty() {
+    if problems.is_empty() && manifests.workflows.is_empty() && manifests.runs.is_empty() {
         let file = files.first().cloned().unwrap_or_default();
         problems.push(Problem {
             file,
-            message: "no Workflow here: nothing to run".to_owned(),
+            message: "no Workflow here, and no WorkflowRun: nothing to run".to_owned(),
         });
     }
     if problems.is_empty() {
@@ -79,17 +83,19 @@ impl Manifests {
         let (version, kind) = (field("apiVersion"), field("kind"));
         let list = match (version.as_str(), kind.as_str()) {
             (GROUP, "Workflow") => &mut self.workflows,
+            (GROUP, "WorkflowRun") => &mut self.runs,
+            (GROUP, "Signal") => &mut self.signals,
             (GROUP, "Connection") => &mut self.connections,
             ("v1", "Secret") => &mut self.secrets,
             ("", _) | (_, "") => return Err("apiVersion and kind are missing".to_owned()),
             (GROUP, kind) => {
                 return Err(format!(
-                    "kind {kind} cannot be run by `dev`: it takes Workflow, Connection and Secret"
+                    "kind {kind} cannot be run by `dev`: it takes Workflow, WorkflowRun, Signal, Connection and Secret"
                 ));
             }
             (version, kind) => {
                 return Err(format!(
-                    "{version} {kind} is not ours: `dev` takes {GROUP} Workflow and Connection, and v1 Secret"
+                    "{version} {kind} is not ours: `dev` takes {GROUP} Workflow, WorkflowRun, Signal and Connection, and v1 Secret"
                 ));
             }
         };
@@ -220,8 +226,12 @@ mod tests {
                 "v1 ConfigMap is not ours",
             ),
             (
+                "apiVersion: everstep.dev/v1alpha1\nkind: Schedule\nmetadata: {name: x}\n",
+                "kind Schedule cannot be run",
+            ),
+            (
                 "apiVersion: everstep.dev/v1alpha1\nkind: Signal\nmetadata: {name: x}\n",
-                "kind Signal cannot be run",
+                "no Workflow here",
             ),
             ("- 1\n- 2\n", "not a Kubernetes object"),
             ("kind: Workflow\n", "apiVersion and kind are missing"),

@@ -92,6 +92,19 @@ pub enum Parking {
 }
 
 impl Parking {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Failure, Self::CompensationFailed];
+
+    /// The one that users see as this reason.
+    pub fn parse(reason: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|parking| parking.as_str() == reason)
+    }
+
+    /// The one whose run is said to wait for this.
+    pub fn of_waiting(waits_for: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|parking| parking.waits_for() == waits_for)
+    }
+
     /// The reason that users see.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -11,21 +11,31 @@ use serde_json::{Value, json};
 
 use crate::{
     person::{Said, call},
+    rig::eventually,
     support::{
         controlplane,
-        system::{DEADLINE, System},
+        system::{DEADLINE, Process, System},
     },
 };
 
 trait Called {
+    /// Begins a call of the binary in the system's namespace.
+    fn calls(&self, words: &[&str]) -> Process;
     /// A call of the binary in the system's namespace.
     async fn says(&self, words: &[&str]) -> Said;
     async fn status(&self, kind: &str, name: &str, status: Value);
     /// Waits until there is an object of this kind, and answers its name.
     async fn one(&self, kind: &str) -> String;
+    /// Cancels a WorkflowRun that was never told before, and waits; meanwhile its status comes to say so, and then so.
+    async fn cancelled(&self, name: &str, flags: &[&str], meanwhile: Value, then: Value) -> Said;
 }
 
 impl Called for System {
+    fn calls(&self, words: &[&str]) -> Process {
+        let words = [words, &["-n", &self.namespace]].concat();
+        Process::spawn(&words, &[("KUBECONFIG", self.kubeconfig.to_str().unwrap())])
+    }
+
     async fn says(&self, words: &[&str]) -> Said {
         let words = [words, &["-n", &self.namespace]].concat();
         call(&words, &[("KUBECONFIG", self.kubeconfig.to_str().unwrap())]).await
@@ -56,6 +66,19 @@ impl Called for System {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
+
+    async fn cancelled(&self, name: &str, flags: &[&str], meanwhile: Value, then: Value) -> Said {
+        let answer = async {
+            let told = |it: &Value| it["metadata"]["generation"] == 2;
+            self.until_of("workflowruns", name, "is told", told).await;
+            for mut status in [meanwhile, then] {
+                status["observedGeneration"] = json!(2);
+                self.status("workflowrun", name, status).await;
+            }
+        };
+        let words = [&["cancel", name, "--wait"], flags].concat();
+        tokio::join!(self.says(&words), answer).0
+    }
 }
 
 fn is_there(object: &Value) -> bool {
@@ -73,6 +96,15 @@ fn ran(phase: &str) -> Value {
     let ended = ["Succeeded", "Failed", "Cancelled"].contains(&phase);
     let finished = condition("Finished", if ended { "True" } else { "False" }, phase);
     json!({"observedGeneration": 1, "run": run, "conditions": [finished]})
+}
+
+/// A run that stands still until a person acts.
+fn still(reason: &str, waits_for: &str) -> Value {
+    let mut status = ran("Paused");
+    status["run"]["waitingFor"] = json!(waits_for);
+    let conditions = status["conditions"].as_array_mut().unwrap();
+    conditions.push(condition("Stalled", "True", reason));
+    status
 }
 
 #[tokio::test]
@@ -118,19 +150,16 @@ async fn waiting_for_an_object_ends_with_its_run() {
         ("bad", "Failed", 1, "bad Failed: charge: DECLINED: no money"),
     ];
     for (name, phase, code, expected) in cases {
-        let words = ["run", "order", "--name", name, "--follow"];
-        let end = async {
-            system.until_of("workflowruns", name, "is there", is_there).await;
-            system.status("workflowrun", name, ran("Running")).await;
-            system.status("workflowrun", name, ran(phase)).await;
-        };
-        let (said, ()) = tokio::join!(system.says(&words), end);
-        assert_eq!(said.code, Some(code), "{said:?}");
-        assert!(
-            (said.output + &said.errors).contains(expected),
-            "{expected}: {}",
-            said.errors
-        );
+        let mut called = system.calls(&["run", "order", "--name", name, "--follow"]);
+        system.until_of("workflowruns", name, "is there", is_there).await;
+        system.status("workflowrun", name, ran("Running")).await;
+        let line = format!("{name}  Running at charge, 1/2 done\n");
+        eventually("the line", async || called.output().contains(&line)).await;
+        system.status("workflowrun", name, ran(phase)).await;
+        assert_eq!(called.ended().await.code(), Some(code), "{}", called.errors());
+        assert_eq!(called.output().matches(&line).count(), 1, "{}", called.output());
+        let said = called.output() + &called.errors();
+        assert!(said.contains(expected), "{expected}: {said}");
     }
     // Neither has ever begun, and the objects say why.
     let end = async {
@@ -173,6 +202,48 @@ async fn following_ends_also_when_the_first_status_is_the_last() {
     };
     let (said, ()) = tokio::join!(call(&words, &environment), end);
     assert!(said.ok().contains("quick Succeeded"));
+}
+
+/// The role may read another namespace only.
+#[tokio::test]
+async fn following_goes_by_the_object_where_the_database_shows_no_such_run() {
+    let system = System::new("cli-unseen").await;
+    let granted = "SELECT everstep.grant_namespace(current_user::text, 'elsewhere')";
+    crate::person::run(&mut system.sql().await, granted).await;
+    let words = ["run", "order", "--name", "unseen", "--follow", "-n", &system.namespace];
+    let environment = [
+        ("KUBECONFIG", system.kubeconfig.to_str().unwrap()),
+        ("EVERSTEP_DATABASE_URL", &*system.database_url),
+    ];
+    let mut called = Process::spawn(&words, &environment);
+    system.one("workflowruns").await;
+    system.status("workflowrun", "unseen", ran("Running")).await;
+    eventually("the line", async || {
+        called.output().contains("unseen  Running at charge, 1/2 done\n")
+    })
+    .await;
+    system.status("workflowrun", "unseen", ran("Succeeded")).await;
+    assert_eq!(called.ended().await.code(), Some(0), "{}", called.errors());
+    assert_eq!(
+        called.errors().matches("shows no run").count(),
+        1,
+        "{}",
+        called.errors()
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_be_followed_is_not_begun() {
+    let system = System::new("cli-away").await;
+    let words = ["run", "order", "--follow", "-n", &system.namespace];
+    let environment = [
+        ("KUBECONFIG", system.kubeconfig.to_str().unwrap()),
+        ("EVERSTEP_DATABASE_URL", "postgres://u@127.0.0.1:9/d"),
+    ];
+    call(&words, &environment)
+        .await
+        .refused(1, &["PostgreSQL is not available"]);
+    assert_eq!(system.kubectl(&["get", "workflowruns", "-o", "name"]).await, "");
 }
 
 #[tokio::test]
@@ -293,19 +364,79 @@ async fn a_cancel_sets_what_the_object_is_to_be() {
         .await
         .refused(2, &["--reason"]);
 
-    let end = async {
-        let told = |it: &Value| !it["spec"]["desiredState"].is_null();
-        system.until_of("workflowruns", "a", "is told", told).await;
-        let mut status = ran("Cancelled");
-        status["observedGeneration"] = json!(2);
-        system.status("workflowrun", "a", status).await;
-    };
-    let (said, ()) = tokio::join!(system.says(&["cancel", "a", "--wait"]), end);
-    // It was told before, and says so again; or it is over already.
+    system.says(&["run", "order", "--name", "c"]).await.ok();
+    let said = system.cancelled("c", &[], ran("Running"), ran("Cancelled")).await;
+    assert_eq!(
+        said.ok(),
+        "workflowrun.everstep.dev/c told to cancel\nworkflowrun.everstep.dev/c Cancelled\n"
+    );
+}
+
+#[tokio::test]
+async fn a_cancel_that_does_not_end_the_run_is_refused_and_keeps_the_way_by_object() {
+    let system = System::new("cli-stuck").await;
+    system.says(&["run", "order", "--name", "r"]).await.ok();
+    system
+        .status("workflowrun", "r", still("CompensationFailed", "retry or terminate"))
+        .await;
+    system.says(&["cancel", "r"]).await.refused(
+        1,
+        &[
+            "erun/r --via sql",
+            "everstep retry erun/r",
+            "cancel it with --terminate",
+            "everstep cancel erun/r --terminate",
+            "charge: DECLINED",
+        ],
+    );
+    let object = system.get("workflowruns", "r").await;
+    assert_eq!(object["spec"]["desiredState"], Value::Null, "Cancelled is final");
+    let said = system
+        .cancelled(
+            "r",
+            &["--terminate"],
+            still("CompensationFailed", "retry or terminate"),
+            ran("Failed"),
+        )
+        .await;
     assert!(
-        said.output.ends_with("a Cancelled\n") || said.errors.contains("is over"),
+        said.ok()
+            .contains("r ended as Failed, for the failure that it stood still after: charge: DECLINED")
+    );
+    assert_eq!(
+        system.get("workflowruns", "r").await["spec"]["desiredState"],
+        "Terminated"
+    );
+}
+
+#[tokio::test]
+async fn a_cancel_is_waited_for_until_it_has_ended_the_run_or_cannot() {
+    let system = System::new("cli-undone").await;
+    system.says(&["run", "order", "--name", "p"]).await.ok();
+    let paused = || still("PausedOnFailure", "retry or cancel");
+    system.status("workflowrun", "p", paused()).await;
+    let said = system.cancelled("p", &[], paused(), ran("Failed")).await.ok();
+    assert!(
+        said.contains("p ended as Failed, for the failure that it stood still after: charge: DECLINED: no money"),
+        "{said}"
+    );
+
+    system.says(&["run", "order", "--name", "s"]).await.ok();
+    system.status("workflowrun", "s", ran("Running")).await;
+    let stuck = || still("CompensationFailed", "retry or terminate");
+    let said = system.cancelled("s", &[], ran("Compensating"), stuck()).await;
+    assert_eq!(said.code, Some(1), "{said:?}");
+    let way = "everstep cancel erun/s --via sql --terminate";
+    assert!(
+        said.errors.contains("s stands still") && said.errors.contains(way),
         "{said:?}"
     );
+    // `Terminated` would not be taken any more.
+    system
+        .says(&["cancel", "s", "--terminate"])
+        .await
+        .refused(2, &["Cancelled already", "final", way]);
+    system.says(&["cancel", "s"]).await.refused(1, &["stands still", way]);
 }
 
 #[tokio::test]

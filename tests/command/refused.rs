@@ -30,6 +30,11 @@ async fn wrong_words_are_usage_errors_before_anything_is_asked() {
         ),
         (&["tree"], &["RUN"]),
         (&["runs", "-o", "xml"], &["xml"]),
+        // Nothing would be timed.
+        (&["run", "order", "--timeout", "5s"], &["--wait|--follow"]),
+        (&["retry", ID, "--timeout", "5s"], &["--wait|--follow"]),
+        (&["cancel", ID, "--timeout", "5s"], &["--wait"]),
+        (&["signal", ID, "go", "--timeout", "5s"], &["--wait"]),
     ];
     for (words, expected) in cases {
         let said = call(words, &[]).await;

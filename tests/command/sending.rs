@@ -127,21 +127,50 @@ async fn a_cancel_is_waited_for_and_a_second_one_has_nothing_left() {
     worker.stop().await;
 }
 
-/// Its object is no WorkflowRun, so there is no `desiredState` that could end it.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_run_whose_compensation_has_failed_ends_when_it_is_terminated() {
+/// A step that fails for good: nobody listens there.
+fn nobody() -> Value {
+    json!({"http": {"url": "http://127.0.0.1:9/"}, "retry": {"maxAttempts": 1}})
+}
+
+/// A run of this definition that stands still after a failure, and the worker that carries it.
+async fn standing(body: Value) -> (Rig, Person, crate::rig::Process, Uuid) {
     let rig = Rig::new().await;
     let person = Person::new(&rig).await;
     let worker = rig.worker().await;
-    // Nobody listens there.
-    let undo: Value = json!({"http": {"url": "http://127.0.0.1:9/"}, "retry": {"maxAttempts": 1}});
-    let steps = json!([{"name": "book", "set": {}, "compensate": undo},
-        {"name": "charge", "needs": ["book"], "fail": {"code": "NO"}}]);
-    let run = rig.start("order", json!({ "steps": steps })).await;
+    let run = rig.start("order", body).await;
     eventually("the standstill", async || rig.phase(run).await == "Paused").await;
+    (rig, person, worker, run)
+}
+
+/// Stands still when `call` has failed.
+async fn standing_after_a_failure() -> (Rig, Person, crate::rig::Process, Uuid) {
+    let mut call = nobody();
+    call["name"] = json!("call");
+    standing(json!({"steps": [call], "onFailure": "Pause"})).await
+}
+
+/// Its object is no WorkflowRun, so there is no `desiredState` that could end it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_compensation_has_failed_ends_when_it_is_terminated() {
+    let steps = json!([{"name": "book", "set": {}, "compensate": nobody()},
+        {"name": "charge", "needs": ["book"], "fail": {"code": "NO"}}]);
+    let (rig, person, worker, run) = standing(json!({ "steps": steps })).await;
     assert_eq!(rig.summary(run).await["stalled"], "CompensationFailed");
     let cancel = person.says(&["cancel", &run.to_string()]).await;
-    assert!(cancel.errors.contains("cancel it with --terminate"), "{cancel:?}");
+    cancel.refused(
+        1,
+        &[
+            "stands still",
+            "could not be undone (book: CompensationFailed: ",
+            "cancel it with --terminate",
+            &format!("everstep retry {run} --via sql"),
+        ],
+    );
+    assert_eq!(
+        rig.count("SELECT count(*) FROM everstep.inbox").await,
+        0,
+        "nothing was told"
+    );
     let said = person
         .says(&[
             "cancel",
@@ -163,14 +192,33 @@ async fn a_run_whose_compensation_has_failed_ends_when_it_is_terminated() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_that_stands_still_after_a_failure_is_ended_by_a_cancel_though_it_failed() {
+async fn a_cancel_is_waited_for_no_longer_when_what_was_done_cannot_be_undone() {
     let rig = Rig::new().await;
     let person = Person::new(&rig).await;
     let worker = rig.worker().await;
-    // Nobody listens there.
-    let call: Value = json!({"name": "call", "http": {"url": "http://127.0.0.1:9/"}, "retry": {"maxAttempts": 1}});
-    let run = rig.start("order", json!({"steps": [call], "onFailure": "Pause"})).await;
-    eventually("the standstill", async || rig.phase(run).await == "Paused").await;
+    let steps = json!([{"name": "book", "set": {}, "compensate": nobody()},
+        {"name": "approval", "needs": ["book"], "waitForSignal": {"signal": "approve"}}]);
+    let run = rig.start("order", json!({ "steps": steps })).await;
+    eventually("the wait", async || rig.phase(run).await == "Waiting").await;
+    let said = person.says(&["cancel", &run.to_string(), "--wait"]).await;
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert_eq!(said.output, format!("run {run} told to cancel\n"));
+    let way = format!("everstep cancel {run} --terminate");
+    assert!(
+        said.errors.contains("stands still") && said.errors.contains(&way),
+        "{said:?}"
+    );
+    // That one ends it.
+    let said = person
+        .says(&["cancel", &run.to_string(), "--terminate", "--wait"])
+        .await;
+    assert_eq!(said.ok(), format!("run {run} told to terminate\nrun {run} Cancelled\n"));
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_stands_still_after_a_failure_is_ended_by_a_cancel_though_it_failed() {
+    let (rig, person, worker, run) = standing_after_a_failure().await;
     let said = person.says(&["cancel", &run.to_string(), "--wait"]).await.ok();
     let expected = format!("run {run} ended as Failed, for the failure that it stood still after: call: ");
     assert!(said.contains(&expected), "{said}");
@@ -180,13 +228,7 @@ async fn a_run_that_stands_still_after_a_failure_is_ended_by_a_cancel_though_it_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_stands_still_after_a_failure_goes_on_by_a_retry() {
-    let rig = Rig::new().await;
-    let person = Person::new(&rig).await;
-    let worker = rig.worker().await;
-    // Nobody listens there.
-    let call: Value = json!({"name": "call", "http": {"url": "http://127.0.0.1:9/"}, "retry": {"maxAttempts": 1}});
-    let run = rig.start("order", json!({"steps": [call], "onFailure": "Pause"})).await;
-    eventually("the standstill", async || rig.phase(run).await == "Paused").await;
+    let (rig, person, worker, run) = standing_after_a_failure().await;
     let wrong = person
         .says(&["retry", "order", "--via", "sql", "--from", "elsewhere"])
         .await;

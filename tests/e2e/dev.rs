@@ -26,6 +26,45 @@ async fn order_works_with_the_connections_and_secrets_of_its_file() {
     assert!(!(output + &errors).contains(password));
 }
 
+/// For the run of `order-7`.
+const SIGNAL: &str = "
+apiVersion: everstep.dev/v1alpha1
+kind: Signal
+metadata: {name: approve}
+spec: {target: {run: order-7}, signal: approve, payload: {by: alice}}
+";
+
+#[tokio::test]
+async fn runs_have_their_input_and_the_signals_that_are_for_them() {
+    let waits = "{start: OnDemand, steps: [{name: approval, waitForSignal: {signal: approve}}], \
+                 output: {order: =input.id, by: =steps.approval.output.payload.by}}";
+    let runs = "
+apiVersion: everstep.dev/v1alpha1
+kind: WorkflowRun
+metadata: {name: order-7}
+spec: {workflowRef: {name: order}, input: {id: '7'}}
+---
+apiVersion: everstep.dev/v1alpha1
+kind: WorkflowRun
+metadata: {name: inline}
+spec: {workflow: {steps: [{name: stop, fail: {code: NOPE}}]}}
+";
+    let (code, output, errors) = dev(&[SIGNAL, &workflow("order", waits), runs]).await;
+    assert_eq!(code, Some(1), "{output}{errors}");
+    assert!(
+        errors.contains("inline Failed") && !errors.contains("order"),
+        "{errors}"
+    );
+    assert!(output.contains("approval: took its signal"), "{output}");
+    let ended = "order-7  succeeded, output {\"by\":\"alice\",\"order\":\"7\"}";
+    assert!(output.contains(ended), "{output}");
+    assert_eq!(
+        output.matches("  started").count(),
+        2,
+        "order only waits for order-7: {output}"
+    );
+}
+
 #[tokio::test]
 async fn failing_run_is_exit_code_1_and_names_step_and_code() {
     let failing = workflow(
@@ -53,8 +92,19 @@ async fn files_that_cannot_be_used_are_exit_code_2_and_everything_wrong_is_said_
             &["apps/v1 Deployment is not ours"],
         ),
         (
-            &["apiVersion: everstep.dev/v1alpha1\nkind: Signal\nmetadata: {name: s}"],
-            &["kind Signal cannot be run by `dev`"],
+            &["apiVersion: everstep.dev/v1alpha1\nkind: Schedule\nmetadata: {name: s}"],
+            &["kind Schedule cannot be run by `dev`", "WorkflowRun, Signal"],
+        ),
+        (&[SIGNAL], &["no Workflow here, and no WorkflowRun"]),
+        (
+            &[SIGNAL, &workflow("other", "{steps: [{name: a, set: {}}]}")],
+            &["Signal approve: spec.target: the files start no such run"],
+        ),
+        (
+            &[
+                "apiVersion: everstep.dev/v1alpha1\nkind: WorkflowRun\nmetadata: {name: r}\nspec: {workflowRef: {name: w}}",
+            ],
+            &["WorkflowRun r: spec.workflowRef.name: there is no Workflow default/w in the files"],
         ),
         (
             &["apiVersion: argoproj.io/v1alpha1\nkind: Workflow\nmetadata: {name: w}"],

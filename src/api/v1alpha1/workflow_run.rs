@@ -12,7 +12,7 @@ use super::workflow_status::RunStatus;
 use crate::api::schema;
 
 /// One explicit run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, CustomResource, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, CustomResource, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[kube(
     group = "everstep.dev",

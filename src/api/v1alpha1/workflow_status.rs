@@ -117,6 +117,23 @@ pub enum Phase {
     TimedOut,
 }
 
+impl Phase {
+    /// Whether a run in this phase has ended.
+    pub fn is_terminal(self) -> bool {
+        match self {
+            Self::Pending
+            | Self::Running
+            | Self::Waiting
+            | Self::Sleeping
+            | Self::Paused
+            | Self::Blocked
+            | Self::Cancelling
+            | Self::Compensating => false,
+            Self::Succeeded | Self::Failed | Self::Cancelled | Self::TimedOut => true,
+        }
+    }
+}
+
 /// A failure, without secrets.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -7,12 +7,12 @@ use super::{
     super::Failure,
     find::find,
     follow,
-    follow::{Steps, is_over},
+    follow::{Steps, Until},
     print,
     reach::{self, Cluster, FIELD_MANAGER},
-    say,
+    status,
     target::Target,
-    way::{way, without},
+    way::{no_object_of, way, without},
 };
 use crate::{
     api::v1alpha1::{DesiredState, Workflow, WorkflowRun},
@@ -21,45 +21,63 @@ use crate::{
     show::{printable, problem},
 };
 
+/// `desiredState` is final, the functions are not.
+const VIA_SQL: &str = " --via sql";
+
 /// Ends a run.
 pub(in crate::app) async fn cancel(options: people::Cancel) -> Result<(), Failure> {
     let target = Target::parse(&options.run).map_err(Failure::Configuration)?;
-    match way(&options.choice, &options.place.database, Some(&target))? {
+    match way(&options.reach, Some(&target))? {
         Via::Sql => by_function(&options, &target).await,
         Via::Object => by_object(&options, &target).await,
     }
 }
 
 async fn by_function(options: &people::Cancel, target: &Target) -> Result<(), Failure> {
-    let namespace = reach::namespace(&options.place.cluster).await?;
-    let mut surface = reach::surface(&options.place.database).await?;
+    let namespace = reach::namespace(&options.reach.place.cluster).await?;
+    let mut surface = reach::surface(&options.reach.place.database).await?;
     let run = find(&mut surface, &namespace, target).await?;
-    let standstill = standstill(run.waiting_for.as_deref());
+    let (name, id) = (format!("run {}", run.id), run.id.to_string());
+    if !options.terminate && follow::is_row_stuck(&run) {
+        return Err(Failure::Broken(stuck(&name, run.error.as_ref().map(problem), &id, "")));
+    }
+    let stood_still = follow::standstill_of_row(&run).is_some();
     let reason = options.reason.as_deref().unwrap_or("everstep cancel");
     if options.terminate {
         surface.terminate(run.id, reason).await?;
     } else {
         surface.cancel(run.id, reason).await?;
     }
-    print(&format!("run {} told to {}\n", run.id, told(options)))?;
-    if standstill == Some(Parking::CompensationFailed) && !options.terminate {
-        say("What it did is not all undone, and a cancel does not end it: retry it, or cancel it with --terminate.");
-    }
+    print(&format!("{name} told to {}\n", told(options)))?;
     if !options.wait {
         return Ok(());
     }
-    let ending = follow::in_database(&mut surface, run.id, &run.workflow, Steps::Hidden);
+    let ending = follow::in_database(&mut surface, run.id, &run.workflow, Steps::Hidden, until(options));
     let row = follow::patiently(options.timeout, ending).await?;
     let failure = row.error.as_ref().map(problem);
-    let name = format!("run {}", row.id);
-    print(&outcome(&name, &row.phase, failure.as_deref(), standstill.is_some())?)
+    if row.finished_at.is_none() {
+        return Err(Failure::RunFailed(stuck(&name, failure, &id, "")));
+    }
+    print(&outcome(&name, &row.phase, failure.as_deref(), stood_still)?)
 }
 
-/// What a run stands still for, by what it waits for.
-fn standstill(waiting_for: Option<&str>) -> Option<Parking> {
-    [Parking::Failure, Parking::CompensationFailed]
-        .into_iter()
-        .find(|parking| waiting_for == Some(parking.waits_for()))
+/// One that is terminated undoes nothing, so that it cannot be stuck in it.
+fn until(options: &people::Cancel) -> Until {
+    if options.terminate {
+        Until::End
+    } else {
+        Until::EndOrStuck
+    }
+}
+
+/// Why a cancel does not end the run, and what does. `run` and `way` are the words for the next command.
+fn stuck(name: &str, why: Option<String>, run: &str, way: &str) -> String {
+    let why = why.map_or_else(String::new, |why| format!(" ({})", printable(&why)));
+    format!(
+        "{name} stands still: what it did could not be undone{why}, and a cancel does not end it. Correct the cause and \
+         retry it: everstep retry {run} --via sql; or cancel it with --terminate, which undoes nothing more: \
+         everstep cancel {run}{way} --terminate"
+    )
 }
 
 /// What to say of a run that was told to end, and has. One that stood still after a failure keeps that as its result: to
@@ -87,16 +105,11 @@ async fn by_object(options: &people::Cancel, target: &Target) -> Result<(), Fail
         options.reason.is_some(),
         "a WorkflowRun has no place for it: its history says that its object asked",
     )?;
-    let cluster = Cluster::reach(&options.place.cluster).await?;
+    let cluster = Cluster::reach(&options.reach.place.cluster).await?;
     let name = match target {
         Target::Object(name) | Target::Name(name) => name,
         Target::Workflow(name) => return Err(no_object(name)),
-        // `way` sends ids elsewhere.
-        Target::Id(id) => {
-            return Err(Failure::Configuration(format!(
-                "run {id} is known to PostgreSQL only: --via sql"
-            )));
-        }
+        Target::Id(id) => return Err(no_object_of(*id)),
     };
     let Some(object) = cluster.get::<WorkflowRun>(name).await? else {
         if matches!(target, Target::Name(_)) && cluster.get::<Workflow>(name).await?.is_some() {
@@ -104,33 +117,64 @@ async fn by_object(options: &people::Cancel, target: &Target) -> Result<(), Fail
         }
         return Err(cluster.no_run(name));
     };
-    let run = object.status.as_ref().and_then(|status| status.run.as_ref());
-    if let Some(run) = run.filter(|run| is_over(run.phase)) {
-        return Err(Failure::Broken(format!(
-            "workflowrun.everstep.dev/{name} is over ({:?}): there is nothing left to cancel",
-            run.phase
-        )));
-    }
-    let desired = if options.terminate {
+    let (called, run) = (format!("workflowrun.everstep.dev/{name}"), format!("erun/{name}"));
+    may_be_told(&object, options.terminate, &called, &run)?;
+    let stood_still = status::standstill(&object).is_some();
+    let wanted = if options.terminate {
         DesiredState::Terminated
     } else {
         DesiredState::Cancelled
     };
-    let patch = Patch::Merge(json!({"spec": {"desiredState": desired}}));
+    let patch = Patch::Merge(json!({"spec": {"desiredState": wanted}}));
     let how = PatchParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PatchParams::default()
     };
     let patched = cluster.api::<WorkflowRun>().patch(name, &how, &patch).await;
     patched.map_err(|error| cluster.failure(&error))?;
-    print(&format!("workflowrun.everstep.dev/{name} told to {}\n", told(options)))?;
+    print(&format!("{called} told to {}\n", told(options)))?;
     if !options.wait {
         return Ok(());
     }
-    let ended = follow::patiently(options.timeout, follow::in_cluster(&cluster, name, Steps::Hidden, None)).await?;
-    let (phase, why) = follow::ending(&ended);
-    follow::verdict(&format!("workflowrun.everstep.dev/{name}"), &phase, &why, "Cancelled")?;
-    print(&format!("workflowrun.everstep.dev/{name} Cancelled\n"))
+    let ending = follow::in_cluster(&cluster, name, Steps::Hidden, None, until(options));
+    let ended = follow::patiently(options.timeout, ending).await?;
+    let (phase, why) = status::ending(&ended);
+    if !status::has_ended(&ended) {
+        return Err(Failure::RunFailed(stuck(&called, Some(why), &run, VIA_SQL)));
+    }
+    if ended.status.is_none_or(|status| status.run.is_none()) {
+        follow::verdict(&called, &phase, &why, "Cancelled")?;
+        return print(&format!("{called} Cancelled\n"));
+    }
+    let failure = Some(&*why).filter(|why| !why.is_empty());
+    print(&outcome(&called, &phase, failure, stood_still)?)
+}
+
+/// # Errors
+/// When nothing is left to cancel, or `desiredState` is no way to end the run.
+fn may_be_told(object: &WorkflowRun, terminate: bool, called: &str, run: &str) -> Result<(), Failure> {
+    let run_now = object.status.as_ref().and_then(|status| status.run.as_ref());
+    if let Some(over) = run_now.filter(|run| run.phase.is_terminal()) {
+        return Err(Failure::Broken(format!(
+            "{called} is over ({:?}): there is nothing left to cancel",
+            over.phase
+        )));
+    }
+    let is_cancelled = object.spec.desired_state == Some(DesiredState::Cancelled);
+    if terminate && is_cancelled {
+        return Err(Failure::Configuration(format!(
+            "{called} has the desiredState Cancelled already, and that is final. Its run is terminated in PostgreSQL: \
+             everstep cancel {run}{VIA_SQL} --terminate"
+        )));
+    }
+    // One that was terminated is on its way; and what it is told now, the API server refuses.
+    let is_terminated = object.spec.desired_state == Some(DesiredState::Terminated);
+    if !terminate && !is_terminated && status::standstill(object) == Some(Parking::CompensationFailed) {
+        let (_, why) = status::ending(object);
+        let way = if is_cancelled { VIA_SQL } else { "" };
+        return Err(Failure::Broken(stuck(called, Some(why), run, way)));
+    }
+    Ok(())
 }
 
 fn told(options: &people::Cancel) -> &'static str {

@@ -19,10 +19,12 @@ use super::{
     print,
     reach::Cluster,
     say,
+    status::{has_ended, is_stuck, progress},
 };
 use crate::{
-    api::v1alpha1::{Condition, ConditionStatus, ConditionType, Phase, RunStatus, WorkflowRun},
+    api::v1alpha1::WorkflowRun,
     cli::people,
+    engine::Parking,
     show::{event, printable},
     store::{HistoryRow, RunRow, Surface, SurfaceError},
 };
@@ -86,8 +88,35 @@ pub(super) async fn patiently<T>(
     }
 }
 
-/// The run when it has ended.
-pub(super) async fn in_database(surface: &mut Surface, run: Uuid, name: &str, steps: Steps) -> Result<RunRow, Failure> {
+/// What is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Until {
+    /// The run's end.
+    End,
+    /// Its end, or that what it did cannot be undone: it stands still then until a person acts.
+    EndOrStuck,
+}
+
+/// The run when what is waited for has come.
+pub(super) async fn in_database(
+    surface: &mut Surface,
+    run: Uuid,
+    name: &str,
+    steps: Steps,
+    until: Until,
+) -> Result<RunRow, Failure> {
+    let row = while_there(surface, run, name, steps, until).await?;
+    row.ok_or_else(|| Failure::RunFailed(format!("run {run} is not there any more")))
+}
+
+/// None when there is no such run, or none that the role may see.
+async fn while_there(
+    surface: &mut Surface,
+    run: Uuid,
+    name: &str,
+    steps: Steps,
+    until: Until,
+) -> Result<Option<RunRow>, Failure> {
     let (mut after, mut answered) = ((0, 0), Instant::now());
     loop {
         match look(surface, run, after, steps).await {
@@ -100,9 +129,8 @@ pub(super) async fn in_database(surface: &mut Surface, run: Uuid, name: &str, st
                     }
                 }
                 match row {
-                    None => return Err(Failure::RunFailed(format!("run {run} is not there any more"))),
-                    Some(row) if row.finished_at.is_some() => return Ok(row),
-                    Some(_) => {}
+                    Some(row) if row.finished_at.is_none() && !(until == Until::EndOrStuck && is_row_stuck(&row)) => {}
+                    ended_or_none => return Ok(ended_or_none),
                 }
             }
             Err(error) if error.is_passing() && answered.elapsed() < OUTAGE => {}
@@ -110,6 +138,16 @@ pub(super) async fn in_database(surface: &mut Surface, run: Uuid, name: &str, st
         }
         sleep(POLL).await;
     }
+}
+
+/// Whether a compensation has failed for good.
+pub(super) fn is_row_stuck(run: &RunRow) -> bool {
+    standstill_of_row(run) == Some(Parking::CompensationFailed)
+}
+
+/// What the run stands still for.
+pub(super) fn standstill_of_row(run: &RunRow) -> Option<Parking> {
+    run.waiting_for.as_deref().and_then(Parking::of_waiting)
 }
 
 /// The run first: a history that is read after its end is complete.
@@ -127,12 +165,13 @@ async fn look(
     Ok((row, history))
 }
 
-/// The object when its run has ended, or can never begin. With a database the steps are those of the history.
+/// The object when what is waited for has come, or its run can never begin. With a database the steps are those of the history.
 pub(super) async fn in_cluster(
     cluster: &Cluster,
     name: &str,
     steps: Steps,
     mut database: Option<Surface>,
+    until: Until,
 ) -> Result<WorkflowRun, Failure> {
     let mut seen = pin!(watch_object(cluster.api::<WorkflowRun>(), name).default_backoff());
     let mut shown = String::new();
@@ -146,22 +185,30 @@ pub(super) async fn in_cluster(
             },
         };
         let run = object.status.as_ref().and_then(|status| status.run.as_ref());
-        if let (Some(run), Some(surface)) = (run, &mut database)
-            && steps != Steps::Hidden
-        {
-            let id = Uuid::try_parse(&run.id).map_err(|error| Failure::Broken(format!("run {}: {error}", run.id)))?;
-            in_database(surface, id, name, steps).await?;
-            // All is told. What the object says of the end is still to come, or was all that it ever said.
+        if let Some(run) = run {
+            let told = match &mut database {
+                Some(surface) if steps != Steps::Hidden => {
+                    let id = Uuid::try_parse(&run.id)
+                        .map_err(|error| Failure::Broken(format!("run {}: {error}", run.id)))?;
+                    while_there(surface, id, name, steps, until).await?.is_some()
+                }
+                Some(_) | None => false,
+            };
+            if !told && database.is_some() && steps != Steps::Hidden {
+                say(&format!(
+                    "The database shows no run {} to your role; what follows is what the object shows.",
+                    run.id
+                ));
+            }
+            // All is told, or never will be. What the object says of the end is still to come, or was all that it said.
             database = None;
-            shown = progress(name, run);
-        } else if let Some(run) = run {
             let line = progress(name, run);
-            if line != shown && !is_over(run.phase) {
+            if !told && line != shown && !run.phase.is_terminal() {
                 steps.show(&line)?;
             }
             shown = line;
         }
-        if has_ended(&object) {
+        if has_ended(&object) || until == Until::EndOrStuck && is_stuck(&object) {
             return Ok(object);
         }
     }
@@ -182,78 +229,6 @@ pub(super) fn final_answer(error: &WatchError) -> Option<&kube::Error> {
     }
 }
 
-fn has_ended(object: &WorkflowRun) -> bool {
-    let is = |kind, status| condition(object, kind).is_some_and(|condition| condition.status == status);
-    is_observed(object)
-        && (is(ConditionType::Finished, ConditionStatus::True) || is(ConditionType::Accepted, ConditionStatus::False))
-}
-
-fn is_observed(object: &WorkflowRun) -> bool {
-    let observed = object.status.as_ref().and_then(|status| status.observed_generation);
-    observed.is_some() && observed == object.metadata.generation
-}
-
-fn condition(object: &WorkflowRun, kind: ConditionType) -> Option<&Condition> {
-    let conditions = &object.status.as_ref()?.conditions;
-    conditions.iter().find(|condition| condition.kind == kind)
-}
-
-pub(super) fn is_over(phase: Phase) -> bool {
-    match phase {
-        Phase::Pending
-        | Phase::Running
-        | Phase::Waiting
-        | Phase::Sleeping
-        | Phase::Paused
-        | Phase::Blocked
-        | Phase::Cancelling
-        | Phase::Compensating => false,
-        Phase::Succeeded | Phase::Failed | Phase::Cancelled | Phase::TimedOut => true,
-    }
-}
-
-/// Where the run stands, on a line.
-fn progress(name: &str, run: &RunStatus) -> String {
-    let step = run
-        .step
-        .as_deref()
-        .map_or_else(String::new, |step| format!(" at {step}"));
-    let waiting = run
-        .waiting_for
-        .as_deref()
-        .map_or_else(String::new, |what| format!(", waits for {what}"));
-    let done = run
-        .progress
-        .as_deref()
-        .map_or_else(String::new, |done| format!(", {done} done"));
-    format!("{name}  {:?}{step}{waiting}{done}", run.phase)
-}
-
-/// How the object's run ended: a phase and why; or why there is none.
-pub(super) fn ending(object: &WorkflowRun) -> (String, String) {
-    if let Some(refused) = condition(object, ConditionType::Accepted)
-        && refused.status == ConditionStatus::False
-    {
-        return (refused.reason.clone(), refused.message.clone());
-    }
-    let ended = condition(object, ConditionType::Succeeded);
-    let run = object.status.as_ref().and_then(|status| status.run.as_ref());
-    let phase = match (run, ended) {
-        (Some(run), _) => format!("{:?}", run.phase),
-        (None, Some(ended)) => ended.reason.clone(),
-        (None, None) => "Unknown".to_owned(),
-    };
-    let why = run.and_then(|run| run.error.as_ref()).map(|error| {
-        let step = error
-            .step
-            .as_deref()
-            .map_or_else(String::new, |step| format!("{step}: "));
-        format!("{step}{}: {}", error.code, error.message)
-    });
-    let why = why.or_else(|| ended.map(|ended| ended.message.clone()));
-    (phase, why.unwrap_or_default())
-}
-
 /// `Ok` when the phase is the one that was hoped for.
 pub(super) fn verdict(name: &str, phase: &str, why: &str, hoped_for: &str) -> Result<(), Failure> {
     if phase == hoped_for {
@@ -269,65 +244,18 @@ pub(super) fn verdict(name: &str, phase: &str, why: &str, hoped_for: &str) -> Re
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
-    fn object(status: &serde_json::Value) -> WorkflowRun {
-        let object = json!({"apiVersion": "everstep.dev/v1alpha1", "kind": "WorkflowRun",
-            "metadata": {"name": "r", "generation": 2}, "spec": {"workflowRef": {"name": "w"}}, "status": status});
-        serde_json::from_value(object).unwrap()
-    }
-
-    fn said(kind: &str, status: &str, reason: &str, message: &str) -> serde_json::Value {
-        json!({"type": kind, "status": status, "reason": reason, "message": message,
-            "lastTransitionTime": "2026-11-21T12:00:00Z"})
-    }
-
     #[test]
-    fn the_end_is_of_the_generation_that_is_there() {
-        let finished = said("Finished", "True", "Failed", "");
-        let of = |generation| {
-            has_ended(&object(
-                &json!({"observedGeneration": generation, "conditions": [finished]}),
-            ))
-        };
-        assert!(!of(1) && of(2));
-        let going = said("Finished", "False", "Running", "");
-        assert!(!has_ended(&object(
-            &json!({"observedGeneration": 2, "conditions": [going]})
-        )));
-        let invalid = said("Accepted", "False", "InvalidSpec", "spec.x: no");
-        assert!(has_ended(&object(
-            &json!({"observedGeneration": 2, "conditions": [invalid]})
-        )));
-    }
-
-    #[test]
-    fn an_ending_says_why() {
-        let run = json!({"id": "i", "phase": "Failed", "error": {"step": "charge", "code": "DECLINED", "message": "no money"}});
-        let failed = object(&json!({"observedGeneration": 2, "run": run}));
-        let (phase, why) = ending(&failed);
-        assert_eq!((&*phase, &*why), ("Failed", "charge: DECLINED: no money"));
-        let text = verdict("r", &phase, &why, "Succeeded").unwrap_err().to_string();
-        assert_eq!(text, "r Failed: charge: DECLINED: no money");
-        let invalid = object(&json!({"conditions": [said("Accepted", "False", "InvalidSpec", "spec.x: no")]}));
-        assert_eq!(ending(&invalid), ("InvalidSpec".to_owned(), "spec.x: no".to_owned()));
+    fn an_end_that_was_not_hoped_for_says_why() {
+        let of = |phase, why| verdict("r", phase, why, "Succeeded").map_err(|error| error.to_string());
+        assert_eq!(of("Succeeded", ""), Ok(()));
+        let failed = of("Failed", "charge: DECLINED: no money");
+        assert_eq!(failed, Err("r Failed: charge: DECLINED: no money".to_owned()));
         assert!(verdict("r", "Cancelled", "", "Cancelled").is_ok());
         let hostile = verdict("r", "Failed", "\u{1b}[2J", "Succeeded")
             .unwrap_err()
             .to_string();
         assert_eq!(hostile, "r Failed: \u{fffd}[2J");
-    }
-
-    #[test]
-    fn progress_is_a_line() {
-        let run = json!({"id": "i", "phase": "Waiting", "step": "approval +1", "waitingFor": "signal approve", "progress": "2/5"});
-        let object = object(&json!({ "run": run }));
-        let run = object.status.unwrap().run.unwrap();
-        assert_eq!(
-            progress("r", &run),
-            "r  Waiting at approval +1, waits for signal approve, 2/5 done"
-        );
     }
 }

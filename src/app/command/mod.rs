@@ -10,6 +10,7 @@ mod retry;
 mod runs;
 mod signal;
 mod start;
+mod status;
 mod target;
 mod tree;
 mod way;
@@ -20,7 +21,7 @@ use serde::Serialize;
 
 use super::Failure;
 use crate::{
-    cli::people,
+    cli::people::{DocumentOutput, MadeOutput},
     show::{self, Palette},
     store::SurfaceError,
 };
@@ -49,12 +50,46 @@ enum Format {
     Yaml,
 }
 
-impl From<people::DocumentOutput> for Format {
-    fn from(output: people::DocumentOutput) -> Self {
+impl From<DocumentOutput> for Format {
+    fn from(output: DocumentOutput) -> Self {
         match output {
-            people::DocumentOutput::Json => Self::Json,
-            people::DocumentOutput::Yaml => Self::Yaml,
+            DocumentOutput::Json => Self::Json,
+            DocumentOutput::Yaml => Self::Yaml,
         }
+    }
+}
+
+impl Format {
+    /// None for a name.
+    fn of(output: MadeOutput) -> Option<Self> {
+        match output {
+            MadeOutput::Json => Some(Self::Json),
+            MadeOutput::Yaml => Some(Self::Yaml),
+            MadeOutput::Name => None,
+        }
+    }
+}
+
+/// What was made: as a line, by its name, or as a document.
+fn print_made(output: Option<MadeOutput>, line: &str, name: &str, document: &impl Serialize) -> Result<(), Failure> {
+    print_awaited(output, line, name)?;
+    print_end(output, document)
+}
+
+/// What was made and is waited for: the document comes in the end.
+fn print_awaited(output: Option<MadeOutput>, line: &str, name: &str) -> Result<(), Failure> {
+    match output {
+        None => print(&format!("{line}\n")),
+        Some(MadeOutput::Name) => print(&format!("{name}\n")),
+        Some(MadeOutput::Json | MadeOutput::Yaml) => Ok(()),
+    }
+}
+
+/// What was made as it is in the end, for programs.
+fn print_end(output: Option<MadeOutput>, document: &impl Serialize) -> Result<(), Failure> {
+    match output.and_then(Format::of) {
+        Some(format) => print_document(document, format),
+        None => Ok(()),
     }
 }
 

@@ -4,11 +4,11 @@ use super::{
     super::Failure,
     find::find,
     follow,
-    follow::{Steps, is_over},
+    follow::{Steps, Until},
     print,
     reach::{self, Cluster},
     target::Target,
-    way::way,
+    way::{no_object_of, way},
 };
 use crate::{
     api::v1alpha1::{Phase, RunStatus, WorkflowRun},
@@ -19,15 +19,15 @@ use crate::{
 /// Lets a run that stands still after a failure go on.
 pub(in crate::app) async fn retry(options: people::Retry) -> Result<(), Failure> {
     let target = Target::parse(&options.run).map_err(Failure::Configuration)?;
-    match way(&options.choice, &options.place.database, Some(&target))? {
+    match way(&options.reach, Some(&target))? {
         Via::Sql => by_function(&options, &target).await,
         Via::Object => by_object(&options, &target).await,
     }
 }
 
 async fn by_function(options: &people::Retry, target: &Target) -> Result<(), Failure> {
-    let namespace = reach::namespace(&options.place.cluster).await?;
-    let mut surface = reach::surface(&options.place.database).await?;
+    let namespace = reach::namespace(&options.reach.place.cluster).await?;
+    let mut surface = reach::surface(&options.reach.place.database).await?;
     let run = find(&mut surface, &namespace, target).await?;
     go_on(options, &mut surface, run.id).await
 }
@@ -39,7 +39,7 @@ async fn go_on(options: &people::Retry, surface: &mut Surface, run: uuid::Uuid) 
     if !options.wait.waits() {
         return Ok(());
     }
-    let ending = follow::in_database(surface, run, &options.run, Steps::of(&options.wait, false));
+    let ending = follow::in_database(surface, run, &options.run, Steps::of(&options.wait, false), Until::End);
     let row = follow::patiently(options.wait.timeout, ending).await?;
     let why = row.error.as_ref().map(crate::show::problem).unwrap_or_default();
     follow::verdict(&format!("run {run}"), &row.phase, &why, "Succeeded")?;
@@ -47,7 +47,7 @@ async fn go_on(options: &people::Retry, surface: &mut Surface, run: uuid::Uuid) 
 }
 
 async fn by_object(options: &people::Retry, target: &Target) -> Result<(), Failure> {
-    let cluster = Cluster::reach(&options.place.cluster).await?;
+    let cluster = Cluster::reach(&options.reach.place.cluster).await?;
     let name = match target {
         Target::Object(name) | Target::Name(name) => name,
         Target::Workflow(name) => {
@@ -56,12 +56,7 @@ async fn by_object(options: &people::Retry, target: &Target) -> Result<(), Failu
                  everstep retry ewf/{name} --via sql"
             )));
         }
-        // `way` sends ids elsewhere.
-        Target::Id(id) => {
-            return Err(Failure::Configuration(format!(
-                "run {id} is known to PostgreSQL only: --via sql"
-            )));
-        }
+        Target::Id(id) => return Err(no_object_of(*id)),
     };
     let Some(object) = cluster.get::<WorkflowRun>(name).await? else {
         return Err(cluster.no_run(name));
@@ -69,7 +64,7 @@ async fn by_object(options: &people::Retry, target: &Target) -> Result<(), Failu
     let run = object.status.as_ref().and_then(|status| status.run.as_ref());
     match run {
         None => Err(nothing(name, "has not been started")),
-        Some(run) if is_over(run.phase) => Err(Failure::Broken(format!(
+        Some(run) if run.phase.is_terminal() => Err(Failure::Broken(format!(
             "workflowrun.everstep.dev/{name} is over ({:?}), and a run that has ended is not retried: create another \
              WorkflowRun with the same input (kubectl get workflowruns.everstep.dev {name} -n {} -o yaml shows it) and \
              no, or another, idempotencyKey",
@@ -83,13 +78,13 @@ async fn by_object(options: &people::Retry, target: &Target) -> Result<(), Failu
 /// One that stands still goes on under its own id: that is a function of PostgreSQL.
 async fn still(options: &people::Retry, run: &RunStatus) -> Result<(), Failure> {
     let id = uuid::Uuid::try_parse(&run.id).map_err(|error| Failure::Broken(format!("run {}: {error}", run.id)))?;
-    if !reach::has_database(&options.place.database) {
+    if !reach::has_database(&options.reach.place.database) {
         return Err(Failure::Configuration(format!(
             "the run stands still, and goes on by a function in PostgreSQL: give --database-url, as in \
              everstep retry {id} --database-url URL. One that was paused by its desiredState goes on by `Running`"
         )));
     }
-    let mut surface = reach::surface(&options.place.database).await?;
+    let mut surface = reach::surface(&options.reach.place.database).await?;
     go_on(options, &mut surface, id).await
 }
 

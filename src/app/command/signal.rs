@@ -8,19 +8,18 @@ use serde_json::{Map, Value, json};
 
 use super::{
     super::Failure,
-    Format,
     find::find,
-    follow, input, print, print_document,
+    follow, input, print, print_awaited, print_end, print_made,
     reach::{self, Cluster},
     say, start,
     target::Target,
-    way::{way, without},
+    way::{no_object_of, way, without},
 };
 use crate::{
     api::v1alpha1::{
         Condition, ConditionStatus, ConditionType, Signal, SignalSpec, SignalTarget, Workflow, WorkflowRun,
     },
-    cli::people::{self, MadeOutput, Via},
+    cli::people::{self, Via},
     show::printable,
 };
 
@@ -28,7 +27,7 @@ use crate::{
 pub(in crate::app) async fn signal(options: people::Signal) -> Result<(), Failure> {
     let target = Target::parse(&options.target).map_err(Failure::Configuration)?;
     let payload = input::object(&options.payloads).map_err(Failure::Configuration)?;
-    match way(&options.choice, &options.place.database, Some(&target))? {
+    match way(&options.reach, Some(&target))? {
         Via::Sql => by_function(&options, &target, payload).await,
         Via::Object => by_object(&options, &target, payload).await,
     }
@@ -59,8 +58,8 @@ async fn by_function(
         options.wait,
         "what became of a signal is told by its object: go by --via object",
     )?;
-    let namespace = reach::namespace(&options.place.cluster).await?;
-    let mut surface = reach::surface(&options.place.database).await?;
+    let namespace = reach::namespace(&options.reach.place.cluster).await?;
+    let mut surface = reach::surface(&options.reach.place.database).await?;
     let run = find(&mut surface, &namespace, target).await?;
     let payload = Value::Object(payload.unwrap_or_default()).to_string();
     let answer = surface
@@ -72,15 +71,17 @@ async fn by_function(
             run.id
         )));
     }
-    match options.output {
-        None if answer == "Duplicate" => {
-            print(&format!("signal {} to run {}: stored before\n", options.signal, run.id))
-        }
-        None => print(&format!("signal {} to run {}: stored\n", options.signal, run.id)),
-        Some(MadeOutput::Name) => print(&format!("{}\n", run.id)),
-        Some(MadeOutput::Json) => print_document(&json!({"run": run.id, "answer": answer}), Format::Json),
-        Some(MadeOutput::Yaml) => print_document(&json!({"run": run.id, "answer": answer}), Format::Yaml),
-    }
+    let stored = if answer == "Duplicate" {
+        "stored before"
+    } else {
+        "stored"
+    };
+    print_made(
+        options.output,
+        &format!("signal {} to run {}: {stored}", options.signal, run.id),
+        &run.id.to_string(),
+        &json!({"run": run.id, "answer": answer}),
+    )
 }
 
 async fn by_object(
@@ -88,7 +89,7 @@ async fn by_object(
     target: &Target,
     payload: Option<Map<String, Value>>,
 ) -> Result<(), Failure> {
-    let cluster = Cluster::reach(&options.place.cluster).await?;
+    let cluster = Cluster::reach(&options.reach.place.cluster).await?;
     let target = aim(&cluster, target, options.key.as_deref()).await?;
     let whom = target.workflow.as_deref().or(target.run.as_deref()).unwrap_or_default();
     let object = Signal {
@@ -106,38 +107,30 @@ async fn by_object(
     };
     let made: Signal = cluster.create(&object).await?;
     let name = made.metadata.name.clone().unwrap_or_default();
-    match options.output {
-        None => print(&format!("signal.everstep.dev/{name} created\n"))?,
-        Some(MadeOutput::Name) => print(&format!("signal.everstep.dev/{name}\n"))?,
-        Some(MadeOutput::Json | MadeOutput::Yaml) if options.wait => {}
-        Some(MadeOutput::Json) => print_document(&made, Format::Json)?,
-        Some(MadeOutput::Yaml) => print_document(&made, Format::Yaml)?,
-    }
+    let called = format!("signal.everstep.dev/{name}");
+    let line = format!("{called} created");
     if !options.wait {
-        return Ok(());
+        return print_made(options.output, &line, &called, &made);
     }
+    print_awaited(options.output, &line, &called)?;
     let (signal, fate) = follow::patiently(options.timeout, settled(&cluster, &name)).await?;
-    match options.output {
-        None | Some(MadeOutput::Name) => {}
-        Some(MadeOutput::Json) => print_document(&signal, Format::Json)?,
-        Some(MadeOutput::Yaml) => print_document(&signal, Format::Yaml)?,
-    }
+    print_end(options.output, &signal)?;
     match fate {
         Fate::Consumed => {
             let step = signal.status.and_then(|status| status.step);
             let step = step.map_or_else(String::new, |step| format!(" by step {step}"));
             if options.output.is_none() {
-                print(&format!("signal.everstep.dev/{name} consumed{step}\n"))?;
+                print(&format!("{called} consumed{step}\n"))?;
             }
             Ok(())
         }
         Fate::SaidBefore => {
             if options.output.is_none() {
-                print(&format!("signal.everstep.dev/{name} was sent before under this key\n"))?;
+                print(&format!("{called} was sent before under this key\n"))?;
             }
             Ok(())
         }
-        Fate::Lost(why) => Err(Failure::RunFailed(format!("signal.everstep.dev/{name} {why}"))),
+        Fate::Lost(why) => Err(Failure::RunFailed(format!("{called} {why}"))),
     }
 }
 
@@ -162,14 +155,11 @@ async fn aim(cluster: &Cluster, target: &Target, key: Option<&str>) -> Result<Si
     match target {
         Target::Workflow(name) => Ok(workflow(name)),
         Target::Object(name) => no_key().map(|()| run(name)),
-        // `way` sends ids elsewhere.
-        Target::Id(id) => Err(Failure::Configuration(format!(
-            "run {id} is known to PostgreSQL only: --via sql"
-        ))),
+        Target::Id(id) => Err(no_object_of(*id)),
         Target::Name(name) if key.is_some() => Ok(workflow(name)),
         Target::Name(name) => match (
-            exists::<Workflow>(cluster, name).await?,
-            exists::<WorkflowRun>(cluster, name).await?,
+            cluster.get::<Workflow>(name).await?.is_some(),
+            cluster.get::<WorkflowRun>(name).await?.is_some(),
         ) {
             (true, false) => Ok(workflow(name)),
             (false, true) => Ok(run(name)),
@@ -185,17 +175,6 @@ async fn aim(cluster: &Cluster, target: &Target, key: Option<&str>) -> Result<Si
             }
         },
     }
-}
-
-async fn exists<K>(cluster: &Cluster, name: &str) -> Result<bool, Failure>
-where
-    K: kube::Resource<Scope = kube::core::NamespaceResourceScope>
-        + Clone
-        + serde::de::DeserializeOwned
-        + std::fmt::Debug,
-    K::DynamicType: Default,
-{
-    Ok(cluster.get::<K>(name).await?.is_some())
 }
 
 /// What became of a signal.

@@ -5,10 +5,11 @@ use serde_json::{Map, Value, json};
 
 use super::{
     super::Failure,
-    Format, follow,
-    follow::Steps,
-    input, print, print_document,
+    follow,
+    follow::{Steps, Until},
+    input, print, print_awaited, print_end, print_made,
     reach::{self, Cluster},
+    status,
     way::{way, without},
 };
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
 /// Starts a run of a Workflow, and waits for its end when asked to.
 pub(in crate::app) async fn run(options: people::Run) -> Result<(), Failure> {
     let input = input::object(&options.inputs).map_err(Failure::Configuration)?;
-    match way(&options.choice, &options.place.database, None)? {
+    match way(&options.reach, None)? {
         Via::Sql => by_function(&options, input).await,
         Via::Object => by_object(&options, input).await,
     }
@@ -35,63 +36,51 @@ async fn by_function(options: &people::Run, input: Option<Map<String, Value>>) -
         options.name.is_some(),
         "a run that PostgreSQL starts has no object",
     )?;
-    let namespace = reach::namespace(&options.place.cluster).await?;
-    let mut surface = reach::surface(&options.place.database).await?;
+    let namespace = reach::namespace(&options.reach.place.cluster).await?;
+    let mut surface = reach::surface(&options.reach.place.database).await?;
     let workflow = format!("{namespace}/{}", options.workflow);
     let input = input.map(|input| Value::Object(input).to_string());
     let run = surface
         .start(&workflow, input.as_deref(), options.key.as_deref())
         .await?;
-    match options.output {
-        None => print(&format!("run {run} started\n"))?,
-        Some(MadeOutput::Name) => print(&format!("{run}\n"))?,
-        Some(MadeOutput::Json | MadeOutput::Yaml) if options.wait.waits() => {}
-        Some(MadeOutput::Json) => print_document(
-            &json!({"id": run, "namespace": namespace, "workflow": options.workflow}),
-            Format::Json,
-        )?,
-        Some(MadeOutput::Yaml) => print_document(
-            &json!({"id": run, "namespace": namespace, "workflow": options.workflow}),
-            Format::Yaml,
-        )?,
-    }
+    let (output, line) = (options.output, format!("run {run} started"));
     if !options.wait.waits() {
-        return Ok(());
+        let document = json!({"id": run, "namespace": namespace, "workflow": options.workflow});
+        return print_made(output, &line, &run.to_string(), &document);
     }
-    let steps = Steps::of(&options.wait, options.output.is_some());
-    let ending = follow::in_database(&mut surface, run, &options.workflow, steps);
+    print_awaited(output, &line, &run.to_string())?;
+    let steps = Steps::of(&options.wait, output.is_some());
+    let ending = follow::in_database(&mut surface, run, &options.workflow, steps, Until::End);
     let row = follow::patiently(options.wait.timeout, ending).await?;
-    match options.output {
-        None | Some(MadeOutput::Name) => {}
-        Some(MadeOutput::Json) => print_document(&row, Format::Json)?,
-        Some(MadeOutput::Yaml) => print_document(&row, Format::Yaml)?,
-    }
+    print_end(output, &row)?;
     let why = row.error.as_ref().map(crate::show::problem).unwrap_or_default();
     follow::verdict(&format!("run {run}"), &row.phase, &why, "Succeeded")?;
-    if options.output.is_none() {
+    if output.is_none() {
         print(&succeeded(&format!("run {run}"), row.output))?;
     }
     Ok(())
 }
 
 async fn by_object(options: &people::Run, input: Option<Map<String, Value>>) -> Result<(), Failure> {
-    let cluster = Cluster::reach(&options.place.cluster).await?;
-    let spec = WorkflowRunSpec {
-        workflow_ref: Some(WorkflowRef {
-            name: options.workflow.clone(),
-        }),
-        input,
-        idempotency_key: options.key.clone(),
-        ..empty()
+    let cluster = Cluster::reach(&options.reach.place.cluster).await?;
+    let object = WorkflowRun {
+        metadata: named(options.name.as_deref(), &options.workflow),
+        spec: WorkflowRunSpec {
+            workflow_ref: Some(WorkflowRef {
+                name: options.workflow.clone(),
+            }),
+            input,
+            idempotency_key: options.key.clone(),
+            ..WorkflowRunSpec::default()
+        },
+        status: None,
     };
     make(
         &cluster,
-        options.name.as_deref(),
-        &options.workflow,
-        spec,
-        &options.wait,
+        &object,
         options.output,
-        &options.place.database,
+        &options.wait,
+        &options.reach.place.database,
     )
     .await
 }
@@ -99,48 +88,33 @@ async fn by_object(options: &people::Run, input: Option<Map<String, Value>>) -> 
 /// Creates a WorkflowRun, says so, and waits for its end when asked to.
 async fn make(
     cluster: &Cluster,
-    name: Option<&str>,
-    stem: &str,
-    spec: WorkflowRunSpec,
-    wait: &Wait,
+    object: &WorkflowRun,
     output: Option<MadeOutput>,
+    wait: &Wait,
     database: &Database,
 ) -> Result<(), Failure> {
-    let object = WorkflowRun {
-        metadata: named(name, stem),
-        spec,
-        status: None,
-    };
-    let made: WorkflowRun = cluster.create(&object).await?;
-    let name = made.metadata.name.clone().unwrap_or_default();
-    match output {
-        None => print(&format!("workflowrun.everstep.dev/{name} created\n"))?,
-        Some(MadeOutput::Name) => print(&format!("workflowrun.everstep.dev/{name}\n"))?,
-        Some(MadeOutput::Json | MadeOutput::Yaml) if wait.waits() => {}
-        Some(MadeOutput::Json) => print_document(&made, Format::Json)?,
-        Some(MadeOutput::Yaml) => print_document(&made, Format::Yaml)?,
-    }
-    if !wait.waits() {
-        return Ok(());
-    }
+    // Before there is an object: what cannot be followed is not begun.
     let surface = if wait.follow && reach::has_database(database) {
         Some(reach::surface(database).await?)
     } else {
         None
     };
-    let ending = follow::in_cluster(cluster, &name, Steps::of(wait, output.is_some()), surface);
-    let ended = follow::patiently(wait.timeout, ending).await?;
-    match output {
-        None | Some(MadeOutput::Name) => {}
-        Some(MadeOutput::Json) => print_document(&ended, Format::Json)?,
-        Some(MadeOutput::Yaml) => print_document(&ended, Format::Yaml)?,
+    let made = cluster.create(object).await?;
+    let name = made.metadata.name.clone().unwrap_or_default();
+    let called = format!("workflowrun.everstep.dev/{name}");
+    let line = format!("{called} created");
+    if !wait.waits() {
+        return print_made(output, &line, &called, &made);
     }
-    let (phase, why) = follow::ending(&ended);
-    follow::verdict(&format!("workflowrun.everstep.dev/{name}"), &phase, &why, "Succeeded")?;
+    print_awaited(output, &line, &called)?;
+    let ending = follow::in_cluster(cluster, &name, Steps::of(wait, output.is_some()), surface, Until::End);
+    let ended = follow::patiently(wait.timeout, ending).await?;
+    print_end(output, &ended)?;
+    let (phase, why) = status::ending(&ended);
+    follow::verdict(&called, &phase, &why, "Succeeded")?;
     if output.is_none() {
         let run = ended.status.and_then(|status| status.run);
-        let output = run.and_then(|run| run.output);
-        print(&succeeded(&format!("workflowrun.everstep.dev/{name}"), output))?;
+        print(&succeeded(&called, run.and_then(|run| run.output)))?;
     }
     Ok(())
 }
@@ -157,20 +131,6 @@ pub(super) fn named(name: Option<&str>, stem: &str) -> ObjectMeta {
         name: name.map(str::to_owned),
         generate_name: name.is_none().then(|| format!("{stem}-")),
         ..ObjectMeta::default()
-    }
-}
-
-fn empty() -> WorkflowRunSpec {
-    WorkflowRunSpec {
-        workflow_ref: None,
-        workflow: None,
-        input: None,
-        idempotency_key: None,
-        readiness: None,
-        deletion_policy: None,
-        ttl_after_finished: None,
-        desired_state: None,
-        retry_of: None,
     }
 }
 

@@ -1,7 +1,6 @@
 //! What a new status tells that the old one did not: the Events of an object with a run. Pure.
 
 use super::Look;
-use super::shown::is_terminal;
 use crate::api::v1alpha1::condition::reason;
 use crate::api::v1alpha1::{Condition, ConditionStatus, ConditionType, Phase, RunStatus};
 use crate::controller::condition::get;
@@ -42,7 +41,7 @@ fn invalid(before: Look<'_>, after: Look<'_>) -> Option<Announcement> {
 /// A run that began or ended. One that is first seen when it has ended is told once.
 fn moved(before: Option<&RunStatus>, run: &RunStatus) -> Option<Announcement> {
     match before {
-        Some(before) if is_terminal(before.phase) || !is_terminal(run.phase) => None,
+        Some(before) if before.phase.is_terminal() || !run.phase.is_terminal() => None,
         Some(_) | None => Some(told(run)),
     }
 }
@@ -62,9 +61,7 @@ fn undoing(before: Option<&RunStatus>, run: &RunStatus) -> Option<Announcement> 
 fn halted(before: Look<'_>, after: Look<'_>, run: &RunStatus) -> Option<Announcement> {
     let stalled = |look: Look<'_>| get(look.conditions, ConditionType::Stalled).cloned();
     let after: Condition = stalled(after)?;
-    let parking = [Parking::Failure, Parking::CompensationFailed]
-        .into_iter()
-        .find(|parking| parking.as_str() == after.reason)?;
+    let parking = Parking::parse(&after.reason)?;
     let told = stalled(before).is_some_and(|before| before.reason == after.reason);
     (!told).then(|| Announcement {
         severity: Severity::Warning,
@@ -80,7 +77,7 @@ fn suspended(before: Look<'_>, after: Look<'_>) -> Option<Announcement> {
         get(look.conditions, ConditionType::Suspended)
             .is_some_and(|condition| condition.status == ConditionStatus::True)
     };
-    let ended = after.run.is_none_or(|run| is_terminal(run.phase));
+    let ended = after.run.is_none_or(|run| run.phase.is_terminal());
     let (reason, note) = match (is(before), is(after)) {
         (false, true) => ("Suspended", "no step begins until the run is resumed"),
         (true, false) if !ended => ("Resumed", "the run goes on"),

@@ -6,7 +6,6 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::Look;
-use super::shown::is_terminal;
 use crate::api::v1alpha1::{Condition, ConditionStatus, ConditionType};
 use crate::controller::condition::get;
 
@@ -60,7 +59,7 @@ pub(crate) fn when(
 /// Whether `next` is the first to show a run, and that run goes on.
 fn is_first_look(before: Look<'_>, next: Look<'_>) -> bool {
     let shown = |look: Look<'_>| look.run.map(|run| run.id.clone());
-    let goes_on = next.run.is_some_and(|run| !is_terminal(run.phase));
+    let goes_on = next.run.is_some_and(|run| !run.phase.is_terminal());
     goes_on && (shown(before) != shown(next) || before.observed_generation != next.observed_generation)
 }
 

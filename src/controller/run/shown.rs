@@ -52,21 +52,6 @@ fn phase(phase: engine::Phase) -> Phase {
     }
 }
 
-/// Whether a run in this phase has ended.
-pub(crate) fn is_terminal(phase: Phase) -> bool {
-    match phase {
-        Phase::Pending
-        | Phase::Running
-        | Phase::Waiting
-        | Phase::Sleeping
-        | Phase::Paused
-        | Phase::Blocked
-        | Phase::Cancelling
-        | Phase::Compensating => false,
-        Phase::Succeeded | Phase::Failed | Phase::Cancelled | Phase::TimedOut => true,
-    }
-}
-
 /// Whether two looks are the same. What the API server makes of free JSON counts as the same: it writes 1 for 1.0 and
 /// may drop a null.
 pub(crate) fn is_same(a: Look<'_>, b: Look<'_>) -> bool {

@@ -132,10 +132,7 @@ pub(crate) fn held(message: &str) -> Vec<Draft> {
 
 /// Why the run stands still until a person acts.
 pub(crate) fn standstill(run: &RunFacts) -> Option<Parking> {
-    let stalled = run.summary.as_ref()?.stalled.as_deref()?;
-    [Parking::Failure, Parking::CompensationFailed]
-        .into_iter()
-        .find(|parking| parking.as_str() == stalled)
+    Parking::parse(run.summary.as_ref()?.stalled.as_deref()?)
 }
 
 fn stalled(run: &RunFacts, parking: Parking) -> Vec<Draft> {

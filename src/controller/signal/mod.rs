@@ -3,7 +3,7 @@
 //! Storing is done once, whatever happens: the object's UID is unique in the inbox. What is stored belongs to the run:
 //! deleting the object takes nothing back.
 
-pub(super) mod intent;
+pub(crate) mod intent;
 mod status;
 
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 //! The definition is looked up once: the run is pinned to what it started with, and a Workflow that changes or goes
 //! afterwards is nothing to it.
 
-pub(super) mod intent;
+pub(crate) mod intent;
 mod order;
 mod status;
 

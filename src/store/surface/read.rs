@@ -40,7 +40,7 @@ pub struct RunRow {
     pub trigger: String,
     /// The coarse phase.
     pub phase: String,
-    /// Why it stands still.
+    /// The code of `error`: why it does not get on, or did not succeed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The oldest open step, and how many more.
