@@ -150,6 +150,17 @@ pub struct Service {
     /// How often runs without an object are looked for
     #[arg(long, env = "EVERSTEP_ORPHAN_PERIOD", value_name = "DURATION", default_value = "60s", value_parser = period)]
     pub orphan_period: Duration,
+    /// The Lease whose holder reconciles, of several controllers [default namespace: the pod's, else `default`]
+    #[arg(
+        long,
+        env = "EVERSTEP_LEADER_LEASE",
+        value_name = "[NAMESPACE/]NAME",
+        default_value = "everstep-controller"
+    )]
+    pub leader_lease: LeaseName,
+    /// How long a controller that has died keeps that Lease; whole seconds, 1s to 5m
+    #[arg(long, env = "EVERSTEP_LEADER_LEASE_DURATION", value_name = "DURATION", default_value = "15s", value_parser = leader_lease)]
+    pub leader_lease_duration: Duration,
     /// How many runs one worker carries at once
     #[arg(long, env = "EVERSTEP_MAX_RUNS", value_name = "COUNT", default_value_t = 1000,
           value_parser = clap::value_parser!(u32).range(1..=100_000))]
@@ -157,6 +168,28 @@ pub struct Service {
     /// What the controller does about the schema: bring it up to date, only check it, or nothing
     #[arg(long, env = "EVERSTEP_MIGRATIONS", value_name = "MODE", default_value = "auto")]
     pub migrations: Migrations,
+}
+
+/// A Lease, written `NAME` or `NAMESPACE/NAME`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseName {
+    /// Where it is; none: where this process is.
+    pub namespace: Option<String>,
+    /// Its name.
+    pub name: String,
+}
+
+impl FromStr for LeaseName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (namespace, name) = match text.split_once('/') {
+            Some((namespace, name)) => (Some(self::namespace(namespace)?), name),
+            None => (None, text),
+        };
+        let name = self::namespace(name).map_err(|_| "not the name of a Lease".to_owned())?;
+        Ok(Self { namespace, name })
+    }
 }
 
 /// What `migrate` is configured with.
@@ -329,6 +362,15 @@ fn lease(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn leader_lease(text: &str) -> Result<Duration, String> {
+    let lease = duration(text)?;
+    if lease.subsec_nanos() == 0 && (1..=300).contains(&lease.as_secs()) {
+        Ok(lease)
+    } else {
+        Err("whole seconds, at least 1s and at most 5m".to_owned())
+    }
+}
+
 fn period(text: &str) -> Result<Duration, String> {
     let period = duration(text)?;
     if period >= Duration::from_millis(100) {
@@ -383,6 +425,11 @@ mod tests {
         assert_eq!(all.orphan_period, Duration::from_secs(60));
         assert_eq!(all.max_runs, 1000);
         assert_eq!(all.migrations, Migrations::Auto);
+        assert_eq!(
+            (all.leader_lease.namespace, &*all.leader_lease.name),
+            (None, "everstep-controller")
+        );
+        assert_eq!(all.leader_lease_duration, Duration::from_secs(15));
         assert!(all.namespaces.is_empty());
     }
 
@@ -394,6 +441,10 @@ mod tests {
             ["worker", "--max-runs", "0"],
             ["controller", "--resync", "0s"],
             ["controller", "--namespaces", "Shop"],
+            ["controller", "--leader-lease", "a/b/c"],
+            ["controller", "--leader-lease", ""],
+            ["controller", "--leader-lease-duration", "1500ms"],
+            ["controller", "--leader-lease-duration", "0s"],
             ["all", "--migrations", "maybe"],
             ["all", "--no-such-flag", "1"],
         ] {

@@ -25,6 +25,7 @@ pub mod dev;
 pub mod engine;
 pub mod expression;
 pub mod http;
+pub mod leading;
 pub mod maintenance;
 pub mod metrics;
 pub mod show;

@@ -90,6 +90,8 @@ pub struct ControllerFigures {
     pub orphan_passes_given_up: u64,
     /// Whether the orphan brake holds.
     pub orphan_brake: bool,
+    /// Whether this controller leads.
+    pub leads: bool,
 }
 
 /// The process' metrics.
@@ -113,6 +115,7 @@ pub struct Metrics {
     orphans: IntCounterVec,
     orphan_passes: IntCounterVec,
     orphan_brake: IntGauge,
+    leader: IntGauge,
 }
 
 impl Metrics {
@@ -182,6 +185,10 @@ impl Metrics {
                 "everstep_orphan_brake",
                 "1 while too many objects are missing at once and none of their runs is cancelled, else 0.",
             )?,
+            leader: IntGauge::new(
+                "everstep_leader",
+                "1 while this controller leads and reconciles, 0 while it stands by.",
+            )?,
         };
         metrics.register()?;
         Ok(metrics)
@@ -204,7 +211,8 @@ impl Metrics {
         self.registry.register(Box::new(self.projection_lag.clone()))?;
         self.registry.register(Box::new(self.orphans.clone()))?;
         self.registry.register(Box::new(self.orphan_passes.clone()))?;
-        self.registry.register(Box::new(self.orphan_brake.clone()))
+        self.registry.register(Box::new(self.orphan_brake.clone()))?;
+        self.registry.register(Box::new(self.leader.clone()))
     }
 
     fn show(&self, controller: &ControllerFigures) {
@@ -234,6 +242,7 @@ impl Metrics {
         }
         self.projection_lag.set(of.projection_lag.as_secs_f64());
         self.orphan_brake.set(i64::from(of.orphan_brake));
+        self.leader.set(i64::from(of.leads));
     }
 
     /// The figures in Prometheus' text format.
@@ -332,6 +341,7 @@ mod tests {
             orphan_passes_given_up: 4,
             projection_lag: Duration::from_millis(250),
             orphan_brake: true,
+            leads: true,
             ..ControllerFigures::default()
         };
         let figures = Figures {
@@ -350,6 +360,7 @@ mod tests {
             "everstep_orphan_passes_total{result=\"given_up\"} 4",
             "everstep_projection_lag_seconds 0.25",
             "everstep_orphan_brake 1",
+            "everstep_leader 1",
         ] {
             assert!(text.lines().any(|shown| shown == line), "{line} is not in\n{text}");
         }

@@ -13,8 +13,12 @@ use super::{Failure, figures::Gather, pulse};
 use crate::{
     api::v1alpha1::Workflow,
     cli,
-    controller::{self, Controller, Notice},
+    controller::{
+        self, Controller, Notice,
+        election::{self, Candidate},
+    },
     http::Readiness,
+    leading::Leading,
     maintenance::{orphans, retention},
     store::{Refusal, Store},
 };
@@ -49,10 +53,14 @@ pub(super) async fn control(
     shutdown: &CancellationToken,
 ) -> Result<(), Failure> {
     let (deleted, deletions) = mpsc::channel(DELETED);
+    let (told, leading) = Leading::when_told();
+    gather.leading(leading.clone());
+    let candidate = candidate(options);
     let controller = Controller::new(controller::Context {
         client: client.clone(),
         store: store.clone(),
         deleted,
+        leading: leading.clone(),
         options: controller::Options {
             namespaces: namespaces(options),
             resync: options.resync,
@@ -64,12 +72,13 @@ pub(super) async fn control(
     let api_server = client.clone();
     let scope = namespaces(options).and_then(|namespaces| namespaces.into_iter().next());
     let orphans = orphans::Orphans {
-        client,
+        client: client.clone(),
         store: store.clone(),
         namespaces: namespaces(options),
         period: options.orphan_period,
         sight: Box::new(controller.sight()),
         deleted: deletions,
+        leading: leading.clone(),
         actor: format!("controller {}", instance()),
         tell: {
             let tell = controller.teller();
@@ -83,7 +92,7 @@ pub(super) async fn control(
         let listing = || "the objects are not all listed yet".to_owned();
         sight("").is_none().then(listing)
     });
-    // The sweeps end with the reconciles, however those end.
+    // The sweeps end with the reconciles, however those end; the Lease is given up when the last reconcile is done.
     let ended = shutdown.child_token();
     let reconciling = async {
         let result = controller.run(shutdown.clone()).await;
@@ -94,13 +103,14 @@ pub(super) async fn control(
         tokio::join!(
             reconciling,
             orphans::run(orphans, ended.clone()),
-            retention::run(store.clone(), ended.clone())
+            retention::run(store.clone(), leading, ended.clone()),
+            election::stand(client, candidate, told, ended.clone())
         )
     };
     let listed = pulse::feel(readiness, "objects", "the API server", async || {
         listed(&api_server, scope.as_deref()).await
     });
-    let (result, (), ()) = pulse::beside(listed, sweeping).await;
+    let (result, (), (), ()) = pulse::beside(listed, sweeping).await;
     result.map_err(|error| match error {
         controller::Error::Store(error) => match &*error {
             crate::store::Error::Refused(refusal) => Failure::Refused(refusal.clone()),
@@ -108,6 +118,17 @@ pub(super) async fn control(
         },
         other => Failure::Broken(other.to_string()),
     })
+}
+
+/// Which Lease this process stands for.
+fn candidate(options: &cli::Service) -> Candidate {
+    let cli::LeaseName { namespace, name } = options.leader_lease.clone();
+    Candidate {
+        namespace: namespace.unwrap_or_else(install),
+        lease: name,
+        identity: instance(),
+        duration: options.leader_lease_duration,
+    }
 }
 
 /// Asks for one object, out of the API server's memory: what the watches need is there, and we may have it.

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use crate::{
     controller::Controller,
+    leading::Leading,
     maintenance::orphans,
     metrics::{ControllerFigures, Figures, Metrics, StoreFigures, WorkerFigures},
     store::{Error, Store},
@@ -27,6 +28,7 @@ pub(super) struct Gather {
     store: OnceLock<Store>,
     worker: OnceLock<Arc<Counters>>,
     controller: OnceLock<(Controller, Arc<orphans::Counters>)>,
+    leading: OnceLock<Leading>,
 }
 
 impl Gather {
@@ -36,6 +38,7 @@ impl Gather {
             store: OnceLock::new(),
             worker: OnceLock::new(),
             controller: OnceLock::new(),
+            leading: OnceLock::new(),
         }
     }
 
@@ -52,15 +55,19 @@ impl Gather {
         self.controller.get_or_init(|| (controller, orphans));
     }
 
+    pub(super) fn leading(&self, leading: Leading) {
+        self.leading.get_or_init(|| leading);
+    }
+
     /// The metrics in Prometheus' text format.
     pub(super) async fn scrape(&self) -> String {
         let figures = Figures {
             store: self.store_figures().await,
             worker: self.worker.get().map(|counters| worker_figures(counters)),
-            controller: self
-                .controller
-                .get()
-                .map(|(controller, orphans)| controller_figures(controller, orphans)),
+            controller: self.controller.get().map(|(controller, orphans)| ControllerFigures {
+                leads: self.leading.get().is_some_and(Leading::is),
+                ..controller_figures(controller, orphans)
+            }),
         };
         self.metrics.render(&figures)
     }
@@ -128,5 +135,6 @@ fn controller_figures(controller: &Controller, orphans: &orphans::Counters) -> C
         orphan_passes: of(&orphans.passes),
         orphan_passes_given_up: of(&orphans.given_up),
         orphan_brake: orphans.brake.load(Relaxed),
+        leads: false,
     }
 }

@@ -9,8 +9,8 @@
 //!    API server ◀── Events ◀── status, guarded by the resource version ◀── status::of
 //! ```
 //! Everything is level-triggered: a reconcile looks at what is, and the same one creates, shows and repairs. The
-//! controller never appends to a journal. Several replicas do no harm: starts are unique in the database, and a status
-//! is written only over the object that it was made from.
+//! controller never appends to a journal. Of several replicas one leads ([`election`]), and several that lead do no harm:
+//! starts are unique in the database, and a status is written only over the object that it was made from.
 //!
 //! [`Controller::sight`] and [`Context::deleted`] tell others what the watches have shown: the orphan pass asks.
 
@@ -22,6 +22,7 @@ mod call;
 mod condition;
 mod connection;
 mod counters;
+pub mod election;
 mod events;
 mod expiry;
 mod identity;
@@ -62,6 +63,7 @@ use self::key::{Key, Kind};
 use self::queue::Queue;
 use self::unprojected::Unprojected;
 use self::unshown::Unshown;
+use crate::leading::Leading;
 use crate::store::{
     self, Facts, FactsOf, Finding, Posted, RunFacts, SignalFacts, SignalWish, Store, Submission, Submitted,
 };
@@ -81,6 +83,8 @@ pub struct Context {
     /// Where the UID of a Workflow or WorkflowRun goes whose Delete event was seen. A full channel loses it: the orphan pass finds
     /// the object by itself.
     pub deleted: mpsc::Sender<String>,
+    /// Reconciles while it leads; otherwise only watches.
+    pub leading: Leading,
     /// Configuration.
     pub options: Options,
 }
@@ -137,6 +141,7 @@ pub(crate) struct Shared {
     client: Client,
     store: Store,
     deleted: mpsc::Sender<String>,
+    leading: Leading,
     instance: String,
     options: Options,
     workflows: Cache,
@@ -277,6 +282,7 @@ impl Shared {
             client,
             store,
             deleted,
+            leading,
             options,
         } = context;
         let scopes = options.namespaces.as_ref().map_or(1, Vec::len);
@@ -345,6 +351,7 @@ impl Shared {
         Self {
             client,
             deleted,
+            leading,
             counters: Counters::default(),
             notices,
             told: Mutex::new(Some(told)),

@@ -16,19 +16,21 @@ use super::batch::is_outage;
 use super::counters::count;
 use super::key::{Key, Kind};
 use super::{Error, Next, Shared, connection, signal, workflow, workflow_run};
+use crate::leading::Leading;
 
 /// How long running reconciles may take to end at shutdown.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// Reconciles until `shutdown`, then waits for those that run.
+/// Reconciles while this process leads, until `shutdown`; then waits for those that run.
 pub(super) async fn carry(shared: &Arc<Shared>, shutdown: &CancellationToken) {
     let slots = Arc::new(Semaphore::new(shared.options.concurrency.max(1)));
     let failures = Arc::new(Mutex::new(Failures::default()));
     let mut running = JoinSet::new();
+    let mut leading = shared.leading.clone();
     loop {
         let key = tokio::select! {
             () = shutdown.cancelled() => break,
-            key = shared.queue.next() => key,
+            key = next(shared, &mut leading) => key,
         };
         // The semaphore is never closed.
         let Ok(slot) = slots.clone().acquire_owned().await else {
@@ -49,6 +51,18 @@ pub(super) async fn carry(shared: &Arc<Shared>, shutdown: &CancellationToken) {
     }
     // What is cut off here is done again by the next process: every step of a reconcile may be repeated.
     let _ = tokio::time::timeout(DRAIN, async { while running.join_next().await.is_some() {} }).await;
+}
+
+/// The next key that is due while this process leads. What is due meanwhile waits in the queue. Cancel safe.
+async fn next(shared: &Shared, leading: &mut Leading) -> Key {
+    let mut ending = leading.clone();
+    loop {
+        leading.begins().await;
+        tokio::select! {
+            key = shared.queue.next() => return key,
+            () = ending.ends() => {}
+        }
+    }
 }
 
 /// One object must not end the process.

@@ -20,9 +20,10 @@ const GAP_OF_RUN: Duration = Duration::from_micros(200);
 /// Runs of one scan; those that are left over come with the next.
 const MOST: i64 = 1000;
 
-/// Runs until `shutdown`.
+/// Runs until `shutdown`; looks while this process leads.
 pub(super) async fn wake(shared: &Shared, shutdown: &CancellationToken) {
     let mut bell = shared.store.listen(Bell::Changed);
+    let mut leading = shared.leading.clone();
     // What was found earlier is seen by the first reconcile of each Connection.
     let mut since = shared.store.now();
     loop {
@@ -30,6 +31,10 @@ pub(super) async fn wake(shared: &Shared, shutdown: &CancellationToken) {
             () = shutdown.cancelled() => return,
             () = bell.rung() => {}
             () = tokio::time::sleep(POLL) => {}
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = leading.begins() => {}
         }
         let read = scan(shared, &mut since).await.unwrap_or_else(|error| {
             tracing::debug!(%error, "looking for changed runs failed; trying again");

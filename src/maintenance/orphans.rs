@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::plan::{Brake, allowance, plan, plan_idle, share};
 use self::proof::{Doubt, Witness};
+use crate::leading::Leading;
 use crate::store::{self, LiveOwner, Store};
 
 /// Owners in one page of a pass.
@@ -92,6 +93,8 @@ pub struct Orphans {
     pub sight: Sight,
     /// UIDs of objects whose Delete event was seen.
     pub deleted: mpsc::Receiver<String>,
+    /// Passes while it leads; Delete events seen meanwhile are believed by the first pass after that.
+    pub leading: Leading,
     /// Names this process in the audit.
     pub actor: String,
     /// Tells people.
@@ -118,7 +121,7 @@ enum Error {
     Doubt(#[from] Doubt),
 }
 
-/// Passes until `shutdown`.
+/// Passes while this process leads, until `shutdown`.
 pub async fn run(mut orphans: Orphans, shutdown: CancellationToken) {
     let mut witness = Witness::new(orphans.client.clone());
     let mut brake = Brake::default();
@@ -136,6 +139,10 @@ pub async fn run(mut orphans: Orphans, shutdown: CancellationToken) {
                 deleted.insert(uid);
                 tokio::time::sleep(GATHER).await;
             }
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = orphans.leading.begins() => {}
         }
         while deleted.len() < MOST_DELETIONS
             && let Ok(uid) = orphans.deleted.try_recv()

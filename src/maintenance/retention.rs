@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::leading::Leading;
 use crate::store::{Error, Forgotten, Store};
 
 /// Between two sweeps.
@@ -15,12 +16,16 @@ const BATCH: i64 = 500;
 /// Rows that nothing refers to are in nobody's way: to look for them reads every run.
 const UNUSED_EVERY: u64 = 60;
 
-/// Sweeps until `shutdown`.
-pub async fn run(store: Store, shutdown: CancellationToken) {
+/// Sweeps while this process leads, until `shutdown`.
+pub async fn run(store: Store, mut leading: Leading, shutdown: CancellationToken) {
     for sweeps in 1_u64.. {
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(PERIOD) => {}
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = leading.begins() => {}
         }
         match sweep(&store, &shutdown).await {
             Ok(0) => {}

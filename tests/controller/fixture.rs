@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use everstep::app::notice;
 use everstep::controller::{Context, Controller, Options};
+use everstep::leading::Leading;
 use everstep::maintenance::orphans::{self, Orphans};
 use everstep::store::{self, Migrations, Store};
 use k8s_openapi::api::core::v1::Namespace;
@@ -76,6 +77,7 @@ impl Fixture {
             client: self.client.clone(),
             store: self.store.clone(),
             deleted,
+            leading: Leading::always(),
             options: Options {
                 namespaces: Some(vec![self.namespace.clone()]),
                 ..Options::default()
@@ -101,6 +103,7 @@ impl Fixture {
             client: self.client.clone(),
             store: self.store.clone(),
             deleted: deleted_to,
+            leading: Leading::always(),
             options,
         };
         let controller = Controller::new(context);
@@ -111,6 +114,7 @@ impl Fixture {
             period: Duration::from_millis(500),
             sight: Box::new(controller.sight()),
             deleted,
+            leading: Leading::always(),
             actor: "controller".to_owned(),
             tell: {
                 let tell = controller.teller();

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use everstep::leading::Leading;
 use everstep::maintenance::orphans::{self, Counters, News, Orphans};
 use everstep::store::{DeletionPolicy, FactsOf, Retention, Start, Submission};
 use tokio::sync::mpsc;
@@ -291,6 +292,7 @@ fn orphans_of(fixture: &Fixture) -> Orphans {
         period: Duration::from_millis(100),
         sight: Box::new(|_| Some(false)),
         deleted,
+        leading: Leading::always(),
         actor: "test".to_owned(),
         tell: Box::new(|_| ()),
         counters: Arc::default(),

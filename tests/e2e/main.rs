@@ -10,6 +10,7 @@ mod databases;
 mod deletion;
 mod dev;
 mod invalid;
+mod leader;
 mod outcomes;
 mod people;
 mod process;

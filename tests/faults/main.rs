@@ -9,7 +9,7 @@
 //! | `sagas` | the worker dies at every boundary of a run that is undone |
 //! | `takeover` | one worker dies, stalls or is stopped; another one goes on |
 //! | `outages` | the API server or PostgreSQL is away |
-//! | `replicas` | two controllers, neither of which leads |
+//! | `replicas` | two controllers that both lead |
 //! | `vanished` | objects that are gone, and objects that only seem to be |
 //!
 //! What the runs are is in `workload`, what must be true of them afterwards in `history`.

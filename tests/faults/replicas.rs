@@ -1,4 +1,4 @@
-//! Two controllers at once, neither of which leads: I-14.
+//! Two controllers at once that both believe they lead, each by a Lease of its own: I-14.
 
 use std::time::Duration;
 
@@ -7,15 +7,19 @@ use serde_json::{Value, json};
 use super::history;
 use super::seed::Random;
 use super::workload::{Order, workflow};
-use super::world::{DEADLINE, Fleet, World};
+use super::world::{DEADLINE, FLAGS, Flags, Fleet, World};
 
 const OBJECTS: usize = 200;
+const FIRST: Flags = &[("--leader-lease", "replicas-first"), FLAGS[0], FLAGS[1]];
+const SECOND: Flags = &[("--leader-lease", "replicas-second"), FLAGS[0], FLAGS[1]];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_controllers_start_one_run_for_each_object() {
     let mut random = Random::new("replicas");
     let world = World::new("replicas", Duration::ZERO).await;
-    let mut fleet = Fleet::start(&world.system, 1, 2).await;
+    let members = [("worker", FLAGS), ("controller", FIRST), ("controller", SECOND)];
+    let mut fleet = Fleet::of(&world.system, members).await;
+    fleet.all_lead().await;
     let orders: Vec<Order> = (0..OBJECTS).map(lasting).collect();
     for (number, batch) in orders.chunks(OBJECTS / 4).enumerate() {
         world.create(batch.iter().map(|order| order.manifest.clone())).await;

@@ -207,8 +207,11 @@ fn wrong(orders: &[Order], objects: &[Value]) -> Vec<String> {
     wrong.collect()
 }
 
+/// Flags and their values.
+pub(crate) type Flags = &'static [(&'static str, &'static str)];
+
 /// How a process is started: its role and its flags.
-type Member = (&'static str, &'static [(&'static str, &'static str)]);
+type Member = (&'static str, Flags);
 
 /// Processes of one system, each replaced as soon as it is killed.
 pub(crate) struct Fleet<'a> {
@@ -266,6 +269,13 @@ impl<'a> Fleet<'a> {
         }
     }
 
+    /// Waits until every controller leads, each by a Lease of its own.
+    pub(crate) async fn all_lead(&mut self) {
+        for (_, process) in self.members.iter_mut().filter(|((role, _), _)| *role == "controller") {
+            process.leads().await;
+        }
+    }
+
     /// A metric of each worker.
     pub(crate) async fn metric(&mut self, name: &str) -> Vec<f64> {
         let mut values = Vec::new();
@@ -288,7 +298,7 @@ impl<'a> Fleet<'a> {
 }
 
 /// Flags of every process here: what is gone is looked for often.
-pub(crate) const FLAGS: &[(&str, &str)] = &[("--orphan-period", "2s"), ("--resync", "20s")];
+pub(crate) const FLAGS: Flags = &[("--orphan-period", "2s"), ("--resync", "20s")];
 
 /// The value of a metric, named with its labels if it has any; 0 when it is not there.
 pub(crate) async fn metric(process: &mut Process, name: &str) -> f64 {

@@ -46,6 +46,7 @@ const POLL: Duration = Duration::from_millis(20);
 /// Flags that make a process as quick as tests need it. A flag that a test gives wins.
 const QUICK: &[(&str, &str)] = &[
     ("--lease", "1s"),
+    ("--leader-lease-duration", "1s"),
     ("--listen", "127.0.0.1:0"),
     ("--log", "info,everstep=debug"),
 ];
@@ -123,9 +124,11 @@ impl System {
     /// A process of this role, just started.
     pub(crate) fn spawn(&self, role: &str, flags: &[(&str, &str)]) -> Process {
         let policy = self.policy_file();
+        let leader_lease = format!("{}/everstep-controller", self.namespace);
         let mut words = vec![role];
         let own = [
             ("--namespaces", self.namespace.as_str()),
+            ("--leader-lease", leader_lease.as_str()),
             ("--egress-policy", policy.to_str().unwrap()),
         ];
         for (flag, value) in own.iter().chain(QUICK) {

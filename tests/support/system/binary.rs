@@ -156,6 +156,15 @@ impl Process {
         }
     }
 
+    /// Waits until it leads, of several controllers.
+    pub(crate) async fn leads(&mut self) {
+        let until = Instant::now() + DEADLINE;
+        while self.metric("everstep_leader").await < 1.0 {
+            assert!(Instant::now() < until, "{} does not lead", self.name);
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
     /// Whether it has not ended.
     pub(crate) fn is_running(&mut self) -> bool {
         self.child.exit_status().unwrap().is_none()
