@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::fixture::{Fixture, eventually};
+use crate::fixture::{Field, Fixture, eventually};
 
 #[tokio::test]
 async fn ended_run_is_neither_forgotten_nor_run_again_when_its_start_key_is_free_again() {
@@ -62,6 +62,90 @@ spec: {{start: OnDemand, steps: [{{name: a, set: {{}}}}]}}
     let after = [said(&fixture, "first").await, said(&fixture, "second").await];
     assert_eq!(after, before);
     assert_eq!(fixture.count("SELECT count(*) FROM everstep.starts").await, 0);
+}
+
+const ORDER: &str = "
+apiVersion: everstep.dev/v1alpha1
+kind: WorkflowRun
+metadata: {name: order-7}
+spec:
+  workflow: {steps: [{name: a, set: {}}]}
+";
+
+/// A duration that the schema takes and nobody means.
+const TOO_LONG: &str = r#"{"spec": {"ttlAfterFinished": "5000d"}}"#;
+
+#[tokio::test]
+async fn refused_edit_does_not_cut_the_object_off_from_its_run() {
+    let fixture = Fixture::new("refused-edit").await;
+    let _controller = fixture.controller();
+    fixture.apply(ORDER).await;
+    eventually("accepted", || async {
+        reason(&fixture, "Accepted").await == "Accepted"
+    })
+    .await;
+    patch(&fixture, TOO_LONG).await;
+    eventually("refused", || async {
+        reason(&fixture, "Accepted").await == "InvalidSpec"
+    })
+    .await;
+
+    fixture.finish_all("Succeeded").await;
+    eventually("an end", || async { reason(&fixture, "Finished").await == "Succeeded" }).await;
+    assert_eq!(reason(&fixture, "Accepted").await, "InvalidSpec");
+    assert_eq!(
+        fixture.object("erun", "order-7").await["status"]["run"]["phase"],
+        "Succeeded"
+    );
+    let unprojected = "SELECT count(*) FROM everstep.runs WHERE summary_seq > projected_seq";
+    eventually("marked", || async { fixture.count(unprojected).await == 0 }).await;
+}
+
+#[tokio::test]
+async fn refused_edit_of_an_ended_run_is_told_and_the_run_is_not_run_again_when_it_is_corrected() {
+    let fixture = Fixture::new("refused-late").await;
+    let _controller = fixture.controller();
+    fixture.apply(ORDER).await;
+    eventually("a run", || async {
+        fixture.count("SELECT count(*) FROM everstep.runs").await == 1
+    })
+    .await;
+    fixture.finish_all("Succeeded").await;
+    eventually("an end", || async { reason(&fixture, "Finished").await == "Succeeded" }).await;
+    patch(&fixture, TOO_LONG).await;
+    eventually("refused", || async {
+        reason(&fixture, "Accepted").await == "InvalidSpec"
+    })
+    .await;
+    eventually("told", || async { fixture.events("InvalidSpec").await == 1 }).await;
+    assert_eq!(reason(&fixture, "Finished").await, "Succeeded");
+    assert_eq!(reason(&fixture, "Ready").await, "Succeeded");
+
+    // As 30 days after the run was retired.
+    fixture
+        .execute("DELETE FROM everstep.runs; DELETE FROM everstep.starts")
+        .await;
+    patch(&fixture, r#"{"spec": {"ttlAfterFinished": "90d"}}"#).await;
+    eventually("corrected", || async {
+        reason(&fixture, "Accepted").await == "Accepted"
+    })
+    .await;
+    assert_eq!(reason(&fixture, "Finished").await, "Succeeded");
+    assert_eq!(fixture.count("SELECT count(*) FROM everstep.starts").await, 0);
+}
+
+async fn patch(fixture: &Fixture, patch: &str) {
+    let namespace = &*fixture.namespace;
+    let arguments = ["-n", namespace, "patch", "erun", "order-7", "--type=merge", "-p", patch];
+    fixture.plane.kubectl(&arguments).await.unwrap();
+}
+
+/// The reason of that condition of the object; empty when there is none.
+async fn reason(fixture: &Fixture, kind: &str) -> String {
+    let status = fixture.object("erun", "order-7").await["status"].clone();
+    let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
+    let condition = conditions.into_iter().find(|condition| condition["type"] == kind);
+    condition.unwrap_or_default().text("reason").to_owned()
 }
 
 /// The run that is shown, and status and reason of `Ready`.

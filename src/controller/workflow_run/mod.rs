@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+use uuid::Uuid;
 
 use self::intent::{Order, Wish};
 use self::status::Known;
@@ -60,13 +61,15 @@ pub(super) async fn reconcile(shared: &Shared, key: &Key) -> Result<Next, Error>
     let changed = shared.unprojected.of(key);
     let wish = match seen.spec().and_then(|spec| intent::of(&seen.uid, &key.name, spec)) {
         Ok(wish) => wish,
-        Err(violations) => return project(shared, key, &seen, Known::Invalid(&violations)).await,
+        Err(violations) => return refuse(shared, key, &seen, &violations, changed).await,
     };
     let facts = match submit(shared, key, &seen, &wish).await {
         Ok(Answer::Facts(facts)) => facts,
         Ok(Answer::JustStarted | Answer::NotListed) => return Ok(Next::After(FIRST_LOOK.unsigned_abs())),
         Ok(Answer::Stale) => return Ok(Next::Soon),
-        Ok(Answer::Invalid(violations)) => return project(shared, key, &seen, Known::Invalid(&violations)).await,
+        Ok(Answer::Invalid(violations)) => {
+            return project(shared, key, &seen, Known::Invalid(&violations, None)).await;
+        }
         Ok(Answer::NoWorkflow) => return await_workflow(shared, key, &seen, Known::NoWorkflow(wish.workflow())).await,
         Ok(Answer::BadWorkflow(violations)) => {
             return await_workflow(shared, key, &seen, Known::BadWorkflow(&violations)).await;
@@ -100,6 +103,35 @@ pub(super) async fn reconcile(shared: &Shared, key: &Key) -> Result<Next, Error>
         }
         None => Ok(Next::Forget),
     }
+}
+
+/// Shows what is wrong with an object, and the run that it started before it was edited.
+async fn refuse(
+    shared: &Shared,
+    key: &Key,
+    seen: &Seen,
+    violations: &[Violation],
+    changed: Vec<(Uuid, i32)>,
+) -> Result<Next, Error> {
+    // By the object's UID: what it asks for is not known.
+    let of = FactsOf {
+        uid: seen.uid.clone(),
+        namespace: key.namespace.to_string(),
+        workflow: String::new(),
+        start_key: None,
+    };
+    let facts = match shared.facts.ask(of).await {
+        Ok(facts) => facts,
+        Err(error) => {
+            project(shared, key, seen, Known::Invalid(violations, None)).await?;
+            return Err(error.into());
+        }
+    };
+    let next = project(shared, key, seen, Known::Invalid(violations, Some(&facts))).await?;
+    if next.is_settled() {
+        shared.projected(key, changed, facts.run.iter()).await?;
+    }
+    Ok(next)
 }
 
 /// Hands in what the object asks for, unless the database knows it already.
@@ -229,7 +261,7 @@ async fn project(shared: &Shared, key: &Key, seen: &Seen, known: Known<'_>) -> R
     }
     let since = match known {
         Known::Accepted(_, facts) => facts.wished.as_ref().map(|run| run.created_at),
-        Known::Invalid(_)
+        Known::Invalid(..)
         | Known::NoWorkflow(_)
         | Known::BadWorkflow(_)
         | Known::Suspended(_)
