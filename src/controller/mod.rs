@@ -386,13 +386,6 @@ impl Shared {
         }
     }
 
-    fn is_in_scope(&self, namespace: &str) -> bool {
-        self.options
-            .namespaces
-            .as_ref()
-            .is_none_or(|ours| ours.iter().any(|ours| ours == namespace))
-    }
-
     fn cache(&self, kind: Kind) -> &Cache {
         match kind {
             Kind::Workflow => &self.workflows,
