@@ -35,6 +35,7 @@ mod seen;
 mod signal;
 mod unprojected;
 mod unshown;
+mod waiting;
 mod wake;
 mod watch;
 pub mod workflow;
@@ -62,6 +63,7 @@ use self::key::{Key, Kind};
 use self::queue::Queue;
 use self::unprojected::Unprojected;
 use self::unshown::Unshown;
+use self::waiting::Waiting;
 use crate::store::{
     self, Facts, FactsOf, Finding, Posted, RunFacts, SignalFacts, SignalWish, Store, Submission, Submitted,
 };
@@ -146,6 +148,7 @@ pub(crate) struct Shared {
     queue: Queue<Key>,
     unprojected: Unprojected,
     unshown: Unshown,
+    waiting: Waiting,
     /// When we last wrote the status of an object, by the database's clock.
     written: Mutex<HashMap<Key, Timestamp>>,
     facts: Batcher<FactsOf, Facts>,
@@ -356,6 +359,7 @@ impl Shared {
             queue: Queue::new(),
             unprojected: Unprojected::default(),
             unshown: Unshown::default(),
+            waiting: Waiting::default(),
             written: Mutex::default(),
             facts,
             submit,
@@ -447,6 +451,7 @@ impl Shared {
     fn forget(&self, key: &Key) {
         self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
         self.unprojected.forget(key);
+        self.waiting.remove(key);
     }
 
     /// The object's status shows these runs: the wake-ups need not tell of them again.

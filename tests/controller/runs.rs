@@ -1,5 +1,7 @@
 //! WorkflowRuns: what their objects say when the database has forgotten.
 
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 
 use crate::fixture::{Field, Fixture, eventually};
@@ -132,6 +134,41 @@ async fn refused_edit_of_an_ended_run_is_told_and_the_run_is_not_run_again_when_
     .await;
     assert_eq!(reason(&fixture, "Finished").await, "Succeeded");
     assert_eq!(fixture.count("SELECT count(*) FROM everstep.starts").await, 0);
+}
+
+#[tokio::test]
+async fn run_that_was_held_by_its_workflow_begins_as_soon_as_that_lets_it() {
+    let fixture = Fixture::new("let-go").await;
+    // An object that has waited for ten minutes is looked at twice a minute.
+    fixture
+        .execute(
+            "CREATE OR REPLACE FUNCTION everstep.now() RETURNS timestamptz LANGUAGE sql
+             AS $$ SELECT clock_timestamp() + interval '10 minutes' $$",
+        )
+        .await;
+    let _controller = fixture.controller();
+    let workflow = |suspend| {
+        let spec = format!("{{start: OnDemand, suspend: {suspend}, steps: [{{name: a, set: {{}}}}]}}");
+        format!("{{apiVersion: everstep.dev/v1alpha1, kind: Workflow, metadata: {{name: order}}, spec: {spec}}}\n")
+    };
+    let run = ORDER.replace("workflow: {steps: [{name: a, set: {}}]}", "workflowRef: {name: order}");
+    fixture.apply(&run).await;
+    eventually("no Workflow", || async {
+        reason(&fixture, "Accepted").await == "WorkflowNotFound"
+    })
+    .await;
+    let runs = "SELECT count(*) FROM everstep.runs";
+    for (suspend, expected, count) in [(true, "Suspended", 0), (false, "Accepted", 1)] {
+        fixture.apply(&workflow(suspend)).await;
+        let since = Instant::now();
+        eventually(expected, || async { reason(&fixture, "Accepted").await == expected }).await;
+        assert!(
+            since.elapsed() < Duration::from_secs(10),
+            "{expected} after {:?}",
+            since.elapsed()
+        );
+        assert_eq!(fixture.count(runs).await, count);
+    }
 }
 
 async fn patch(fixture: &Fixture, patch: &str) {

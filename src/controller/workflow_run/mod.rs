@@ -1,7 +1,7 @@
 //! Reconciles a WorkflowRun: the same four steps as a Workflow's, for one run that was asked for by name.
 //!
-//! The definition is looked up once: the run is pinned to what it started with, and a Workflow that changes or goes
-//! afterwards is nothing to it.
+//! The definition is looked up once: the object is pinned to what it was accepted with, also when its run starts later,
+//! and a Workflow that changes or goes afterwards is nothing to it.
 
 pub(super) mod intent;
 mod order;
@@ -13,12 +13,12 @@ use std::time::Duration;
 use serde_json::Value;
 use uuid::Uuid;
 
-use self::intent::{Order, Wish};
+use self::intent::{Order, Source, Wish};
 use self::status::Known;
 use super::apply::Applied;
 use super::backoff::patience;
 use super::events::Regarding;
-use super::key::Key;
+use super::key::{Key, Kind};
 use super::run::announce;
 use super::run::pace::{self, FIRST_LOOK, When};
 use super::workflow::is_held;
@@ -142,10 +142,15 @@ async fn submit(shared: &Shared, key: &Key, seen: &Seen, wish: &Wish) -> Result<
         Wants::NewerObject => return Ok(Answer::Stale),
         Wants::Submission => {}
     }
+    if let Source::Workflow(name) = &wish.source {
+        let workflow = Key::new(Kind::Workflow, &key.namespace, name);
+        shared.waiting.add(key, workflow);
+    }
     let order = match order::order(&shared.workflows, key, wish, &known) {
         Ok(order) => order,
         Err(answer) => return Ok(answer),
     };
+    shared.waiting.remove(key);
     let submitted = shared.submit.ask(submission(key, seen, wish, order, &known)).await?;
     if submitted.stale {
         return Ok(Answer::Stale);
@@ -237,7 +242,7 @@ async fn facts(shared: &Shared, key: &Key, uid: &str, wish: &Wish) -> Result<Fac
     shared.facts.ask(of).await
 }
 
-/// Shows why the run has not started, and looks again after a while: an object that it refers to tells us nothing.
+/// Shows why the run has not started, and looks again after a while, should no change of its Workflow wake us before.
 async fn await_workflow(shared: &Shared, key: &Key, seen: &Seen, known: Known<'_>) -> Result<Next, Error> {
     let created = seen.object.metadata.creation_timestamp.as_ref().map(|at| at.0);
     let waited = created.and_then(|created| Duration::try_from(shared.store.now().duration_since(created)).ok());
