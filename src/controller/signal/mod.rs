@@ -58,7 +58,7 @@ pub(super) async fn reconcile(shared: &Shared, key: &Key) -> Result<Next, Error>
             shared.mark_shown.ask(id).await?;
             shared.unshown.remove(&seen.uid);
         }
-        let ttl = intent.ok().and_then(|intent| intent.ttl);
+        let ttl = seen.spec().ok().and_then(intent::ttl);
         return expire(shared, key, ttl).await;
     }
     Ok(next)
