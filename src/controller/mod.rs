@@ -405,20 +405,27 @@ impl Shared {
         }
     }
 
-    /// Writes a status over the object that it was made from.
-    async fn write_status(
+    /// Writes a status over the object that it was made from, and takes note of the answer; else says what comes next.
+    async fn write_over(
         &self,
         key: &Key,
         object: &DynamicObject,
         status: &impl Serialize,
-    ) -> Result<Applied, CallError> {
+    ) -> Result<Result<(), Next>, CallError> {
         let written = apply::status(&self.client, key, object, status).await;
         count(match &written {
             Ok(Applied::Written(_)) => &self.counters.statuses_written,
             Ok(Applied::Conflict | Applied::Gone) => &self.counters.statuses_outdated,
             Err(_) => &self.counters.statuses_failed,
         });
-        written
+        Ok(match written? {
+            Applied::Gone => Err(Next::Forget),
+            Applied::Conflict => Err(Next::Soon),
+            Applied::Written(object) => {
+                self.cache(key.kind).learn(*object);
+                Ok(())
+            }
+        })
     }
 
     /// Tells of a transition. An Event that is lost is lost: the status says it, too.

@@ -22,12 +22,12 @@ struct State {
 
 impl Waiting {
     /// `run` is about to look at `workflow`: whoever changes it from now on finds the run here.
-    pub(crate) fn add(&self, run: &Key, workflow: Key) {
+    pub(crate) fn add(&self, run: &Key, workflow: &Key) {
         let mut state = self.lock();
         state.runs.entry(workflow.clone()).or_default().insert(run.clone());
         // A WorkflowRun of the same name may have waited for another one.
         match state.workflows.insert(run.clone(), workflow.clone()) {
-            Some(earlier) if earlier != workflow => state.leave(run, &earlier),
+            Some(earlier) if earlier != *workflow => state.leave(run, &earlier),
             Some(_) | None => {}
         }
     }
@@ -73,14 +73,14 @@ mod tests {
         let [a, b] = ["a", "b"].map(|name| Key::new(Kind::WorkflowRun, "n", name));
         let [v, w] = ["v", "w"].map(|name| Key::new(Kind::Workflow, "n", name));
         for _ in 0..2 {
-            waiting.add(&a, v.clone());
+            waiting.add(&a, &v);
         }
-        waiting.add(&b, v.clone());
+        waiting.add(&b, &v);
         let mut found = waiting.of(&v);
         found.sort();
         assert_eq!(found, [a.clone(), b.clone()]);
         assert!(waiting.of(&w).is_empty());
-        waiting.add(&b, w.clone());
+        waiting.add(&b, &w);
         assert_eq!((waiting.of(&v), waiting.of(&w)), (vec![a.clone()], vec![b.clone()]));
         for run in [&a, &b, &b] {
             waiting.remove(run);

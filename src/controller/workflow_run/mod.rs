@@ -15,12 +15,10 @@ use uuid::Uuid;
 
 use self::intent::{Order, Source, Wish};
 use self::status::Known;
-use super::apply::Applied;
 use super::backoff::patience;
-use super::events::Regarding;
 use super::key::{Key, Kind};
-use super::run::announce;
-use super::run::pace::{self, FIRST_LOOK, When};
+use super::run::pace::FIRST_LOOK;
+use super::run::show;
 use super::workflow::is_held;
 use super::{Error, Next, Shared, expiry, seen};
 use crate::api::v1alpha1::WorkflowRunStatus;
@@ -144,7 +142,7 @@ async fn submit(shared: &Shared, key: &Key, seen: &Seen, wish: &Wish) -> Result<
     }
     if let Source::Workflow(name) = &wish.source {
         let workflow = Key::new(Kind::Workflow, &key.namespace, name);
-        shared.waiting.add(key, workflow);
+        shared.waiting.add(key, &workflow);
     }
     let order = match order::order(&shared.workflows, key, wish, &known) {
         Ok(order) => order,
@@ -272,28 +270,7 @@ async fn project(shared: &Shared, key: &Key, seen: &Seen, known: Known<'_>) -> R
         | Known::Suspended(_)
         | Known::StoreUnavailable(_) => None,
     };
-    match pace::when(
-        (&seen.status).into(),
-        (&next).into(),
-        since,
-        shared.written_at(key),
-        now,
-    ) {
-        When::At(at) => return Ok(Next::After(at.duration_since(now).unsigned_abs())),
-        When::Now => {}
-    }
-    match shared.write_status(key, &seen.object, &next).await? {
-        Applied::Gone => Ok(Next::Forget),
-        Applied::Conflict => Ok(Next::Soon),
-        Applied::Written(object) => {
-            shared.runs.learn(*object);
-            shared.note_written(key, now);
-            for told in announce::transitions((&seen.status).into(), (&next).into()) {
-                shared.announce(&Regarding::object(key, &seen.uid), &told).await;
-            }
-            Ok(Next::Resync)
-        }
-    }
+    show::show(shared, key, seen, &next, since, now).await
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use super::intent::{Desired, Wish};
 use crate::api::v1alpha1::condition::reason;
 use crate::api::v1alpha1::{Condition, ConditionStatus, ConditionType, WorkflowRunStatus};
 use crate::controller::condition::{Draft, follow, get};
+use crate::controller::run::Look;
 use crate::controller::run::shown::{is_same, run_status};
 use crate::controller::run::verdict::{
     self, ended, going_on, held, invalid, store_unavailable, suspended, violations_message,
@@ -57,7 +58,7 @@ pub(crate) fn of(before: &WorkflowRunStatus, generation: i64, known: Known<'_>, 
         }
         Known::Accepted(wish, facts) => (shown(facts), accepted(wish, facts)),
         // What was true when the database was last asked is the best we know; and an end stays one.
-        Known::StoreUnavailable(_) if is_accepted(before, generation) || finished(before).is_some() => {
+        Known::StoreUnavailable(_) if Look::from(before).is_judged(generation) || finished(before).is_some() => {
             return before.clone();
         }
         Known::StoreUnavailable(why) => (before.clone(), store_unavailable(why)),
@@ -96,14 +97,6 @@ pub(crate) fn ended_at(status: &WorkflowRunStatus, facts: &Facts) -> Option<Time
 
 fn finished(status: &WorkflowRunStatus) -> Option<&Condition> {
     get(&status.conditions, Finished).filter(|condition| condition.status == True)
-}
-
-fn is_accepted(before: &WorkflowRunStatus, generation: i64) -> bool {
-    before.observed_generation == Some(generation)
-        && before
-            .conditions
-            .iter()
-            .any(|condition| condition.kind == Accepted && condition.status != Unknown)
 }
 
 /// An edit that is refused takes nothing back: the run that was started before goes on, and an end stays one.
