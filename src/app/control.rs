@@ -131,13 +131,13 @@ fn candidate(options: &cli::Service) -> Candidate {
     }
 }
 
-/// Asks for one object, out of the API server's memory: what the watches need is there, and we may have it.
+/// Asks for the metadata of one object: the kind that the watches need is served, and we may list it.
 async fn listed(client: &Client, scope: Option<&str>) -> Result<(), kube::Error> {
     let api: Api<Workflow> = match scope {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     };
-    let one = ListParams::default().limit(1).match_any();
+    let one = ListParams::default().limit(1);
     api.list_metadata(&one).await.map(drop)
 }
 

@@ -36,6 +36,7 @@ mod seen;
 pub(crate) mod signal;
 mod unprojected;
 mod unshown;
+mod waiting;
 mod wake;
 mod watch;
 pub mod workflow;
@@ -63,6 +64,7 @@ use self::key::{Key, Kind};
 use self::queue::Queue;
 use self::unprojected::Unprojected;
 use self::unshown::Unshown;
+use self::waiting::Waiting;
 use crate::leading::Leading;
 use crate::store::{
     self, Facts, FactsOf, Finding, Posted, RunFacts, SignalFacts, SignalWish, Store, Submission, Submitted,
@@ -151,6 +153,7 @@ pub(crate) struct Shared {
     queue: Queue<Key>,
     unprojected: Unprojected,
     unshown: Unshown,
+    waiting: Waiting,
     /// When we last wrote the status of an object, by the database's clock.
     written: Mutex<HashMap<Key, Timestamp>>,
     facts: Batcher<FactsOf, Facts>,
@@ -363,6 +366,7 @@ impl Shared {
             queue: Queue::new(),
             unprojected: Unprojected::default(),
             unshown: Unshown::default(),
+            waiting: Waiting::default(),
             written: Mutex::default(),
             facts,
             submit,
@@ -393,13 +397,6 @@ impl Shared {
         }
     }
 
-    fn is_in_scope(&self, namespace: &str) -> bool {
-        self.options
-            .namespaces
-            .as_ref()
-            .is_none_or(|ours| ours.iter().any(|ours| ours == namespace))
-    }
-
     fn cache(&self, kind: Kind) -> &Cache {
         match kind {
             Kind::Workflow => &self.workflows,
@@ -415,20 +412,27 @@ impl Shared {
         }
     }
 
-    /// Writes a status over the object that it was made from.
-    async fn write_status(
+    /// Writes a status over the object that it was made from, and takes note of the answer; else says what comes next.
+    async fn write_over(
         &self,
         key: &Key,
         object: &DynamicObject,
         status: &impl Serialize,
-    ) -> Result<Applied, CallError> {
+    ) -> Result<Result<(), Next>, CallError> {
         let written = apply::status(&self.client, key, object, status).await;
         count(match &written {
             Ok(Applied::Written(_)) => &self.counters.statuses_written,
             Ok(Applied::Conflict | Applied::Gone) => &self.counters.statuses_outdated,
             Err(_) => &self.counters.statuses_failed,
         });
-        written
+        Ok(match written? {
+            Applied::Gone => Err(Next::Forget),
+            Applied::Conflict => Err(Next::Soon),
+            Applied::Written(object) => {
+                self.cache(key.kind).learn(*object);
+                Ok(())
+            }
+        })
     }
 
     /// Tells of a transition. An Event that is lost is lost: the status says it, too.
@@ -461,6 +465,7 @@ impl Shared {
     fn forget(&self, key: &Key) {
         self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
         self.unprojected.forget(key);
+        self.waiting.remove(key);
     }
 
     /// The object's status shows these runs: the wake-ups need not tell of them again.

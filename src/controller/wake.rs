@@ -47,7 +47,7 @@ pub(super) async fn wake(shared: &Shared, shutdown: &CancellationToken) {
 /// One look; how many runs and signals it read.
 async fn scan(shared: &Shared, since: &mut Timestamp) -> Result<u32, store::Error> {
     let mut ownerless = Vec::new();
-    let all = shared.store.changed(MOST).await?;
+    let all = shared.store.changed(MOST, scopes(shared)).await?;
     let read = u32::try_from(all.len()).unwrap_or(u32::MAX);
     for changed in all {
         match whose(shared, &changed) {
@@ -74,13 +74,18 @@ async fn scan(shared: &Shared, since: &mut Timestamp) -> Result<u32, store::Erro
     Ok(read)
 }
 
+/// Where we look. What others have to show, or nobody has, must not fill our scans.
+fn scopes(shared: &Shared) -> Option<&[String]> {
+    shared.options.namespaces.as_deref()
+}
+
 /// Who shows a run, or a signal.
 enum Whose {
     /// This object.
     Object(Key),
     /// Nobody: its object is gone.
     Nobody,
-    /// It may be somebody's whom we do not see, or not yet.
+    /// It may be somebody's whom we do not see yet.
     Unknown,
 }
 
@@ -96,9 +101,6 @@ fn whose(shared: &Shared, changed: &Changed) -> Whose {
 }
 
 fn find(shared: &Shared, key: Key, uid: &str) -> Whose {
-    if !shared.is_in_scope(&key.namespace) {
-        return Whose::Unknown;
-    }
     let cache = shared.cache(key.kind);
     match cache.get(&key) {
         Some(object) if object.metadata.uid.as_deref() == Some(uid) => Whose::Object(key),
@@ -110,7 +112,7 @@ fn find(shared: &Shared, key: Key, uid: &str) -> Whose {
 
 /// Signals with an outcome that their objects do not show; how many there were.
 async fn scan_signals(shared: &Shared) -> Result<u32, store::Error> {
-    let all = shared.store.changed_signals(MOST).await?;
+    let all = shared.store.changed_signals(MOST, scopes(shared)).await?;
     let read = u32::try_from(all.len()).unwrap_or(u32::MAX);
     let mut ownerless = Vec::new();
     for changed in all {

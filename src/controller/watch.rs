@@ -90,7 +90,12 @@ fn advice(error: &watcher::Error) -> Option<&'static str> {
 fn take(shared: &Shared, kind: Kind, event: Event<Lenient>, scope: Option<&str>, listing: &mut Listing) {
     let cache: &Cache = shared.cache(kind);
     match cache.apply(event, scope, listing) {
-        Some(Change::Look(key)) => shared.queue.add_now(key),
+        Some(Change::Look(key)) => {
+            for run in shared.waiting.of(&key) {
+                shared.queue.add_now(run);
+            }
+            shared.queue.add_now(key);
+        }
         Some(Change::Deleted { uid }) if kind.owns_runs() => shared.tell_deleted(uid),
         Some(Change::Deleted { .. }) | None => {}
     }

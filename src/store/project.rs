@@ -4,6 +4,14 @@ use uuid::Uuid;
 
 use super::{Error, Store, row::column};
 
+/// No namespaces are all; said in a way for which no index but that of changed runs can be used.
+const CHANGED: &str = "
+SELECT id, owner_uid, owner_kind, namespace, owner_name, summary_seq
+FROM everstep.runs
+WHERE owner_uid IS NOT NULL AND summary_seq > projected_seq AND (namespace = ANY ($2)) IS NOT FALSE
+ORDER BY id
+LIMIT $1";
+
 /// One such run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changed {
@@ -22,20 +30,9 @@ pub struct Changed {
 }
 
 impl Store {
-    /// At most `limit` runs of objects whose newest summary was not projected.
-    pub async fn changed(&self, limit: i64) -> Result<Vec<Changed>, Error> {
-        let rows = self
-            .fetch(|| {
-                sqlx::query(
-                    "SELECT id, owner_uid, owner_kind, namespace, owner_name, summary_seq
-                     FROM everstep.runs
-                     WHERE owner_uid IS NOT NULL AND summary_seq > projected_seq
-                     ORDER BY id
-                     LIMIT $1",
-                )
-                .bind(limit)
-            })
-            .await?;
+    /// At most `limit` runs of objects in these namespaces, or in all, whose newest summary was not projected.
+    pub async fn changed(&self, limit: i64, namespaces: Option<&[String]>) -> Result<Vec<Changed>, Error> {
+        let rows = self.fetch(|| sqlx::query(CHANGED).bind(limit).bind(namespaces)).await?;
         rows.iter()
             .map(|row| {
                 Ok(Changed {

@@ -17,12 +17,14 @@ JOIN everstep.inbox AS i ON i.kind = 'Signal' AND i.source_uid = wish.uid
 LEFT JOIN everstep.journal AS j ON j.run_id = i.run_id AND j.seq = coalesce(i.consumed_seq, i.taken_seq)
 ORDER BY wish.place";
 
-/// Only what has an outcome: that a signal is stored, its controller knows from having stored it.
+/// Only what has an outcome: that a signal is stored, its controller knows from having stored it. No namespaces are all;
+/// said in a way for which no index but that of what was not shown can be used.
 const CHANGED: &str = "
 SELECT i.id, i.source_uid AS uid, i.source_name AS name, r.namespace
 FROM everstep.inbox AS i
 JOIN everstep.runs AS r ON r.id = i.run_id
 WHERE i.kind = 'Signal' AND i.source_uid IS NOT NULL AND i.outcome IS NOT NULL AND NOT i.shown
+  AND (r.namespace = ANY ($2)) IS NOT FALSE
 ORDER BY i.id
 LIMIT $1";
 
@@ -82,9 +84,13 @@ impl Store {
         rows.iter().map(facts).collect()
     }
 
-    /// At most `limit` signals of objects whose outcome was not shown, oldest first.
-    pub async fn changed_signals(&self, limit: i64) -> Result<Vec<ChangedSignal>, Error> {
-        let rows = self.fetch(|| sqlx::query(CHANGED).bind(limit)).await?;
+    /// At most `limit` signals of objects in these namespaces, or in all, whose outcome was not shown, oldest first.
+    pub async fn changed_signals(
+        &self,
+        limit: i64,
+        namespaces: Option<&[String]>,
+    ) -> Result<Vec<ChangedSignal>, Error> {
+        let rows = self.fetch(|| sqlx::query(CHANGED).bind(limit).bind(namespaces)).await?;
         rows.iter()
             .map(|row| {
                 Ok(ChangedSignal {

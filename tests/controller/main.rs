@@ -13,6 +13,7 @@ mod orphans;
 mod outage;
 mod refusal;
 mod runs;
+mod scopes;
 mod signals;
 
 use std::time::Duration;

@@ -11,6 +11,9 @@ const APPROVAL: &str = "{start: OnDemand, steps: [
 const PAUSES: &str =
     "{start: OnDemand, onFailure: Pause, steps: [{name: stop, fail: {code: NOPE, message: not today}}]}";
 
+const COUNTS: &str = "{start: OnDemand, params: [{name: number, type: integer, required: true}],
+  steps: [{name: count, set: {n: '=input.number'}}]}";
+
 /// A system with both roles up, and what its people have in their environment.
 struct Office {
     system: System,
@@ -28,9 +31,9 @@ async fn office(name: &str) -> Office {
         .execute(&mut system.sql().await)
         .await
         .unwrap();
-    system
-        .apply(&(workflow("order", APPROVAL) + "\n---\n" + &workflow("stops", PAUSES)))
-        .await;
+    let workflows = [("order", APPROVAL), ("stops", PAUSES), ("counts", COUNTS)];
+    let workflows = workflows.map(|(name, spec)| workflow(name, spec));
+    system.apply(&workflows.join("\n---\n")).await;
     Office { system, _all: all }
 }
 
@@ -114,13 +117,19 @@ async fn a_run_is_cancelled_and_its_end_awaited() {
 }
 
 #[tokio::test]
-async fn a_run_that_cannot_begin_says_why() {
+async fn a_run_that_fails_or_cannot_begin_says_why() {
     let office = office("people-invalid").await;
     let (code, _, errors) = office
         .call(&["run", "order", "--name", "o-3", "--key", "k", "--wait"])
         .await;
     // Without its question the first step fails.
     assert!(code == Some(1) && errors.contains("o-3 Failed: ask: "), "{errors}");
+
+    let (code, _, errors) = office
+        .call(&["run", "counts", "--name", "c-1", "-i", "number=many", "--wait"])
+        .await;
+    let said = errors.contains("c-1 InvalidSpec: spec.input.number: ");
+    assert!(code == Some(1) && said, "{errors}");
 }
 
 #[tokio::test]

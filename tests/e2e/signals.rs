@@ -72,6 +72,10 @@ output: {said: =steps.hold.output.payload}
     target.open();
     let held = system.finished("held").await;
     assert_eq!(held["status"]["run"]["output"]["said"], json!({"number": 2}));
+    // Nobody is left to show it: it must not be looked at for ever.
+    system
+        .until_count("SELECT count(*) FROM everstep.inbox WHERE shown", 1)
+        .await;
 }
 
 #[tokio::test]

@@ -197,18 +197,18 @@ async fn rows(rig: &mut Rig) -> String {
 async fn changed_runs_are_told_until_their_summary_was_shown() {
     let rig = rig().await;
     let run = rig.start("a").await;
-    let changed = rig.store.changed(10).await.unwrap();
+    let changed = rig.store.changed(10, None).await.unwrap();
     assert_eq!(
         (changed[0].run, &*changed[0].owner_name, changed[0].summary_seq),
         (run, "name-a", 0)
     );
     rig.store.mark_projected(&[(run, 0)]).await.unwrap();
-    assert!(rig.store.changed(10).await.unwrap().is_empty());
+    assert!(rig.store.changed(10, None).await.unwrap().is_empty());
     rig.store.append(&[park(run, 1, None)]).await.unwrap();
-    assert_eq!(rig.store.changed(10).await.unwrap()[0].summary_seq, 1);
+    assert_eq!(rig.store.changed(10, None).await.unwrap()[0].summary_seq, 1);
     rig.store.mark_projected(&[(run, 1)]).await.unwrap();
     rig.store.mark_projected(&[(run, 0)]).await.unwrap();
-    assert!(rig.store.changed(10).await.unwrap().is_empty(), "never backwards");
+    assert!(rig.store.changed(10, None).await.unwrap().is_empty(), "never backwards");
 }
 
 #[tokio::test]

@@ -184,9 +184,15 @@ async fn looks_at_signals_and_names_have_an_index_each() {
     rig.run("SET enable_seqscan = off").await;
     for (query, index) in [
         (
-            "SELECT id FROM everstep.inbox AS i WHERE i.kind = 'Signal' AND i.source_uid IS NOT NULL
-               AND i.outcome IS NOT NULL AND NOT i.shown ORDER BY i.id LIMIT 1",
+            "SELECT i.id FROM everstep.inbox AS i JOIN everstep.runs AS r ON r.id = i.run_id
+             WHERE i.kind = 'Signal' AND i.source_uid IS NOT NULL AND i.outcome IS NOT NULL AND NOT i.shown
+               AND (r.namespace = ANY ('{n}'::text[])) IS NOT FALSE ORDER BY i.id LIMIT 1",
             "inbox_unshown",
+        ),
+        (
+            "SELECT id FROM everstep.runs WHERE owner_uid IS NOT NULL AND summary_seq > projected_seq
+               AND (namespace = ANY ('{n}'::text[])) IS NOT FALSE ORDER BY id LIMIT 1",
+            "runs_changed",
         ),
         (
             "SELECT id FROM everstep.inbox AS i WHERE i.kind = 'Signal' AND i.source_uid = 'x'",

@@ -355,7 +355,7 @@ async fn facts_say_what_became_of_a_signal_and_changes_are_told_until_shown() {
     assert_eq!(order, [("3", three, run), ("1", one, run), ("2", two, run)]);
     assert!(facts.iter().all(|fact| fact.outcome.is_none()));
     assert!(
-        rig.store.changed_signals(10).await.unwrap().is_empty(),
+        rig.store.changed_signals(10, None).await.unwrap().is_empty(),
         "stored is no news"
     );
     rig.store.mark_signals_shown(&[one]).await.unwrap();
@@ -391,7 +391,7 @@ async fn facts_say_what_became_of_a_signal_and_changes_are_told_until_shown() {
     );
     assert_eq!(outcomes[2], Some(SignalOutcome::Undelivered { reason: rejected }));
 
-    let changed = rig.store.changed_signals(10).await.unwrap();
+    let changed = rig.store.changed_signals(10, None).await.unwrap();
     assert_eq!(
         changed.iter().map(|signal| signal.id).collect::<Vec<_>>(),
         [one, two, three]
@@ -401,7 +401,7 @@ async fn facts_say_what_became_of_a_signal_and_changes_are_told_until_shown() {
         ("shop", "signal-1", "1")
     );
     rig.store.mark_signals_shown(&[one, two]).await.unwrap();
-    assert_eq!(rig.store.changed_signals(10).await.unwrap()[0].id, three);
+    assert_eq!(rig.store.changed_signals(10, None).await.unwrap()[0].id, three);
 }
 
 #[tokio::test]

@@ -229,7 +229,7 @@ async fn retention_waits_a_day_for_a_signal_whose_outcome_is_not_shown() {
     rig.run("UPDATE everstep.runs SET expires_at = now() - interval '1 s'")
         .await;
     assert_eq!(rig.store.retire(10).await.unwrap(), Retired::default());
-    let changed = rig.store.changed_signals(1).await.unwrap();
+    let changed = rig.store.changed_signals(1, None).await.unwrap();
     rig.store.mark_signals_shown(&[changed[0].id]).await.unwrap();
     assert_eq!(rig.store.retire(10).await.unwrap().runs, 1);
     assert_eq!(rig.count(&format!("inbox WHERE run_id = '{other}'")).await, 1);

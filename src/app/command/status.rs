@@ -54,6 +54,8 @@ pub(super) fn progress(name: &str, run: &RunStatus) -> String {
 pub(super) fn ending(object: &WorkflowRun) -> (String, String) {
     if let Some(refused) = condition(object, ConditionType::Accepted)
         && refused.status == ConditionStatus::False
+        // An edit that was refused takes nothing back.
+        && condition(object, ConditionType::Finished).is_none()
     {
         return (refused.reason.clone(), refused.message.clone());
     }
@@ -119,6 +121,13 @@ mod tests {
         assert_eq!((&*phase, &*why), ("Failed", "charge: DECLINED: no money"));
         let invalid = object(&json!({"conditions": [said("Accepted", "False", "InvalidSpec", "spec.x: no")]}));
         assert_eq!(ending(&invalid), ("InvalidSpec".to_owned(), "spec.x: no".to_owned()));
+        let run = json!({"id": "i", "phase": "Succeeded"});
+        let refused = ["Accepted", "Finished"].map(|kind| match kind {
+            "Accepted" => said(kind, "False", "InvalidSpec", "spec.x: no"),
+            other => said(other, "True", "Succeeded", ""),
+        });
+        let edited_after_its_end = object(&json!({"run": run, "conditions": refused}));
+        assert_eq!(ending(&edited_after_its_end).0, "Succeeded");
     }
 
     #[test]

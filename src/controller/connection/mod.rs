@@ -5,7 +5,6 @@ mod status;
 
 use serde_json::Value;
 
-use super::apply::Applied;
 use super::key::Key;
 use super::{Error, Next, Shared};
 use crate::api::v1alpha1::ConnectionStatus;
@@ -32,12 +31,8 @@ pub(super) async fn reconcile(shared: &Shared, key: &Key) -> Result<Next, Error>
     if next == before {
         return Ok(Next::Resync);
     }
-    match shared.write_status(key, &object, &next).await? {
-        Applied::Gone => Ok(Next::Forget),
-        Applied::Conflict => Ok(Next::Soon),
-        Applied::Written(object) => {
-            shared.connections.learn(*object);
-            Ok(Next::Resync)
-        }
+    match shared.write_over(key, &object, &next).await? {
+        Ok(()) => Ok(Next::Resync),
+        Err(next) => Ok(next),
     }
 }

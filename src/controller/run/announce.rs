@@ -71,16 +71,19 @@ fn halted(before: Look<'_>, after: Look<'_>, run: &RunStatus) -> Option<Announce
     })
 }
 
-/// An object whose run was told to begin nothing new, or to go on.
+/// An object whose run was told to begin nothing new, or to go on. One that only stopped to say so, since its spec is
+/// wrong, the database is away, or the run stands still for another reason, is not said to go on.
 fn suspended(before: Look<'_>, after: Look<'_>) -> Option<Announcement> {
-    let is = |look: Look<'_>| {
-        get(look.conditions, ConditionType::Suspended)
-            .is_some_and(|condition| condition.status == ConditionStatus::True)
+    let is = |look: Look<'_>, kind| {
+        get(look.conditions, kind).is_some_and(|condition| condition.status == ConditionStatus::True)
     };
-    let ended = after.run.is_none_or(|run| run.phase.is_terminal());
-    let (reason, note) = match (is(before), is(after)) {
+    let goes_on = after.run.is_some_and(|run| !run.phase.is_terminal())
+        && is(after, ConditionType::Accepted)
+        && !is(after, ConditionType::Stalled);
+    let suspended = |look| is(look, ConditionType::Suspended);
+    let (reason, note) = match (suspended(before), suspended(after)) {
         (false, true) => ("Suspended", "no step begins until the run is resumed"),
-        (true, false) if !ended => ("Resumed", "the run goes on"),
+        (true, false) if goes_on => ("Resumed", "the run goes on"),
         (true, false | true) | (false, false) => return None,
     };
     Some(Announcement {
@@ -131,8 +134,10 @@ fn told(run: &RunStatus) -> Announcement {
 mod tests {
     use super::*;
     use crate::api::v1alpha1::WorkflowStatus;
-    use crate::controller::workflow::fixtures::{accepted, at, invalid, run};
+    use crate::controller::workflow::fixtures::{Known, accepted, at, facts, intent, invalid, of, run};
+    use crate::controller::workflow::intent::Intent;
     use crate::engine;
+    use crate::store::RunFacts;
 
     fn reasons(before: &WorkflowStatus, after: &WorkflowStatus) -> Vec<&'static str> {
         transitions(before.into(), after.into())
@@ -188,5 +193,88 @@ mod tests {
             transitions((&fresh).into(), (&first).into())[0].about,
             transitions((&first).into(), (&second).into())[0].about
         );
+    }
+
+    /// What follows `before` at generation 2, in which the object says `suspend`.
+    fn edited(before: &WorkflowStatus, suspend: bool, run: &RunFacts) -> WorkflowStatus {
+        let intent = Intent { suspend, ..intent() };
+        of(before, 2, Known::Accepted(&intent, &facts(run)), at(20))
+    }
+
+    fn parked(parking: Parking) -> RunFacts {
+        let mut run = run("r", engine::Phase::Paused);
+        run.summary.as_mut().unwrap().stalled = Some(parking.as_str().to_owned());
+        run
+    }
+
+    #[test]
+    fn run_is_said_to_be_resumed_only_when_it_goes_on() {
+        let live = run("r", engine::Phase::Running);
+        let paused = edited(&WorkflowStatus::default(), true, &run("r", engine::Phase::Paused));
+        let violation = engine::Violation {
+            path: "spec".to_owned(),
+            message: "wrong".to_owned(),
+        };
+        let refused = Known::Invalid(std::slice::from_ref(&violation), None);
+        let table = [
+            ("resumed", edited(&paused, false, &live), &["Resumed"][..]),
+            ("still suspended", edited(&paused, true, &live), &[]),
+            ("refused", of(&paused, 3, refused, at(20)), &["InvalidSpec"]),
+            (
+                "not judged yet",
+                of(&paused, 3, Known::StoreUnavailable("away"), at(20)),
+                &[],
+            ),
+            (
+                "compensation failed",
+                edited(&paused, true, &parked(Parking::CompensationFailed)),
+                &["CompensationFailed"],
+            ),
+            (
+                "ended",
+                edited(&paused, true, &run("r", engine::Phase::Cancelled)),
+                &["Cancelled"],
+            ),
+        ];
+        for (name, after, expected) in table {
+            assert_eq!(reasons(&paused, &after), expected, "{name}");
+        }
+        assert_eq!(
+            reasons(&edited(&WorkflowStatus::default(), false, &live), &paused),
+            ["Suspended"]
+        );
+    }
+
+    #[test]
+    fn compensation_is_told_when_it_begins_and_when_it_fails() {
+        let seen = |phase| accepted(&run("r", phase), at(1));
+        let undoing = seen(engine::Phase::Compensating);
+        let failed = accepted(&parked(Parking::CompensationFailed), at(2));
+        assert_eq!(
+            reasons(&seen(engine::Phase::Running), &undoing),
+            ["CompensationStarted"]
+        );
+        assert!(reasons(&undoing, &undoing.clone()).is_empty());
+        assert_eq!(reasons(&undoing, &failed), ["CompensationFailed"]);
+        assert_eq!(reasons(&failed, &undoing), ["CompensationStarted"], "it was retried");
+        assert_eq!(
+            reasons(&WorkflowStatus::default(), &undoing),
+            ["Started", "CompensationStarted"],
+            "both are news of a run that was not seen before"
+        );
+    }
+
+    #[test]
+    fn run_that_waits_for_a_person_is_told_each_time_that_it_comes_to_that() {
+        let going_on = accepted(&run("r", engine::Phase::Running), at(1));
+        let halted = |before: &WorkflowStatus, second| {
+            let facts = facts(&parked(Parking::Failure));
+            of(before, 1, Known::Accepted(&intent(), &facts), at(second))
+        };
+        let first = halted(&going_on, 2);
+        assert_eq!(reasons(&going_on, &first), ["PausedOnFailure"]);
+        assert!(reasons(&first, &halted(&first, 3)).is_empty(), "resync or restart");
+        let about = |after: &WorkflowStatus| transitions((&going_on).into(), after.into())[0].about.clone();
+        assert_ne!(about(&first), about(&halted(&going_on, 4)), "retried, and failed again");
     }
 }

@@ -30,14 +30,18 @@ const MAX_VIOLATION: usize = 380;
 
 /// A spec that cannot be run.
 pub(crate) fn invalid(violations: &[Violation]) -> Vec<Draft> {
-    let message = violations_message(violations);
     let first = violations.first().map(ToString::to_string).unwrap_or_default();
     let first = cut(&first, MAX_VIOLATION);
     vec![
-        Draft::new(Accepted, False, reason::INVALID_SPEC, message),
+        refused(violations),
         Draft::new(Ready, False, reason::INVALID_SPEC, first),
         Draft::new(Stalled, True, reason::INVALID_SPEC, "the spec must be corrected"),
     ]
+}
+
+/// That a spec cannot be run, and why.
+pub(crate) fn refused(violations: &[Violation]) -> Draft {
+    Draft::new(Accepted, False, reason::INVALID_SPEC, violations_message(violations))
 }
 
 /// The first ten, and how many more.

@@ -11,6 +11,8 @@ use crate::store::{SignalWish, Target};
 
 /// How long a target that is not there is looked for.
 const EXPIRES_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+/// The field that says when the object may go.
+const TTL: &str = "ttlAfterFinished";
 /// What the database's index takes of a name or a key.
 const MAX_NAME: usize = 253;
 
@@ -20,8 +22,6 @@ pub(crate) struct Intent {
     pub(crate) wish: SignalWish,
     /// How long a target that is not there yet is looked for.
     pub(crate) expires_after: Duration,
-    /// How long after its end the object is deleted.
-    pub(crate) ttl: Option<Duration>,
 }
 
 /// What the Signal with this UID asks for.
@@ -45,7 +45,7 @@ pub(crate) fn of(uid: &str, key: &Key, generation: i64, spec: &Value) -> Result<
     let dedup_key = text(spec, "dedupKey", &mut violations).unwrap_or_else(|| uid.to_owned());
     let payload = payload(spec, &mut violations);
     let expires_after = duration(spec, "expiresAfter", &mut violations).unwrap_or(EXPIRES_AFTER);
-    let ttl = duration(spec, "ttlAfterFinished", &mut violations);
+    duration(spec, TTL, &mut violations);
     match (target, signal) {
         (Some(target), Some(signal)) if violations.is_empty() => Ok(Intent {
             wish: SignalWish {
@@ -60,10 +60,14 @@ pub(crate) fn of(uid: &str, key: &Key, generation: i64, spec: &Value) -> Result<
                 generation,
             },
             expires_after,
-            ttl,
         }),
         _ => Err(violations),
     }
+}
+
+/// How long after its end the object is deleted: also one that is refused for something else.
+pub(crate) fn ttl(spec: &Value) -> Option<Duration> {
+    duration(spec.as_object()?, TTL, &mut Vec::new())
 }
 
 fn target(spec: &Map<String, Value>, violations: &mut Vec<Violation>) -> Option<Target> {
@@ -159,7 +163,22 @@ mod tests {
             ("u-1", "{}")
         );
         assert_eq!(intent.expires_after, Duration::from_secs(86_400));
-        assert_eq!((intent.wish.by, intent.ttl), (None, None));
+        assert_eq!(intent.wish.by, None);
+    }
+
+    #[test]
+    fn time_to_live_is_read_whatever_else_is_wrong() {
+        assert_eq!(ttl(&json!({"ttlAfterFinished": "1h"})), Some(Duration::from_secs(3600)));
+        for none in [
+            json!(null),
+            json!({}),
+            json!({"ttlAfterFinished": null}),
+            json!({"ttlAfterFinished": "5000d"}),
+        ] {
+            assert_eq!(ttl(&none), None, "{none}");
+        }
+        let spec = json!({"target": {"run": "r"}, "signal": "go", "ttlAfterFinished": "5000d"});
+        assert_eq!(paths(&spec), ["spec.ttlAfterFinished"]);
     }
 
     #[test]

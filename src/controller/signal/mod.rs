@@ -14,7 +14,6 @@ use jiff::{SignedDuration, Timestamp};
 
 use self::intent::Intent;
 use self::status::{Known, News};
-use super::apply::Applied;
 use super::backoff::patience;
 use super::counters::{Counters, count};
 use super::events::Regarding;
@@ -58,7 +57,7 @@ pub(super) async fn reconcile(shared: &Shared, key: &Key) -> Result<Next, Error>
             shared.mark_shown.ask(id).await?;
             shared.unshown.remove(&seen.uid);
         }
-        let ttl = intent.ok().and_then(|intent| intent.ttl);
+        let ttl = seen.spec().ok().and_then(intent::ttl);
         return expire(shared, key, ttl).await;
     }
     Ok(next)
@@ -154,20 +153,16 @@ async fn project(shared: &Shared, key: &Key, seen: &Seen, known: Known<'_>) -> R
     if next == seen.status {
         return Ok(Next::Resync);
     }
-    match shared.write_status(key, &seen.object, &next).await? {
-        Applied::Gone => Ok(Next::Forget),
-        Applied::Conflict => Ok(Next::Soon),
-        Applied::Written(object) => {
-            shared.signals.learn(*object);
-            for news in status::news(&seen.status, &next) {
-                count(counter(&shared.counters, news));
-            }
-            if let Some(told) = status::announcement(&seen.status, &next) {
-                shared.announce(&Regarding::object(key, &seen.uid), &told).await;
-            }
-            Ok(Next::Resync)
-        }
+    if let Err(next) = shared.write_over(key, &seen.object, &next).await? {
+        return Ok(next);
     }
+    for news in status::news(&seen.status, &next) {
+        count(counter(&shared.counters, news));
+    }
+    if let Some(told) = status::announcement(&seen.status, &next) {
+        shared.announce(&Regarding::object(key, &seen.uid), &told).await;
+    }
+    Ok(Next::Resync)
 }
 
 /// Of the object as it is now: its status may just have been written.

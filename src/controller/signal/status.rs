@@ -91,7 +91,13 @@ pub(crate) fn of(before: &SignalStatus, generation: i64, known: Known<'_>, now: 
 /// Whether nothing about it will ever change, and since when.
 pub(crate) fn ended_at(status: &SignalStatus) -> Option<Timestamp> {
     let consumed = get(&status.conditions, Consumed)?;
-    (consumed.status != Unknown).then_some(consumed.last_transition_time.0)
+    let said = match consumed.status {
+        True | False => Some(consumed),
+        // As unknown as before, but for ever.
+        Unknown if consumed.reason == reason::FORGOTTEN => get(&status.conditions, Ready),
+        Unknown => None,
+    };
+    said.map(|condition| condition.last_transition_time.0)
 }
 
 /// What is told once `after` is written.
@@ -109,6 +115,7 @@ pub(crate) fn announcement(before: &SignalStatus, after: &SignalStatus) -> Optio
             reason::REJECTED => warning("SignalRejected", message),
             reason::UNDELIVERED => warning("SignalUndelivered", message),
             reason::DUPLICATE => (Severity::Normal, "SignalDuplicate", message),
+            reason::FORGOTTEN => return None,
             // One Event for a signal on its way: it was told when it was stored, or is now.
             _ if is_stored(before) => return None,
             _ => (
@@ -154,11 +161,13 @@ pub(crate) fn news(before: &SignalStatus, after: &SignalStatus) -> Vec<News> {
         news.push(News::Stored);
     }
     if ended_at(after).is_some() && ended_at(before).is_none() {
-        news.push(match reason(after, Consumed).as_deref() {
-            Some(reason::CONSUMED) => News::Consumed,
-            Some(reason::DUPLICATE) => News::Duplicate,
-            Some(reason::UNDELIVERED) => News::Undelivered,
-            Some(_) | None => News::Refused,
+        news.extend(match reason(after, Consumed).as_deref() {
+            Some(reason::CONSUMED) => Some(News::Consumed),
+            Some(reason::DUPLICATE) => Some(News::Duplicate),
+            Some(reason::UNDELIVERED) => Some(News::Undelivered),
+            // What became of it, nobody knows.
+            Some(reason::FORGOTTEN) => None,
+            Some(_) | None => Some(News::Refused),
         });
     }
     news
@@ -381,6 +390,9 @@ mod tests {
         assert_eq!(ended_at(&first(Known::NotFound)), None);
         let forgotten = of(&status, 1, Known::Forgotten, at(11));
         assert_eq!(forgotten.run, Some(RUN.to_string()), "what was shown of it stays");
+        let buffered = first(Known::Stored(&facts(None)));
+        let forgotten = of(&buffered, 1, Known::Forgotten, at(11));
+        assert_eq!(ended_at(&forgotten), Some(at(11)), "nothing more will be known");
     }
 
     #[test]
@@ -402,6 +414,7 @@ mod tests {
             (&fresh, &first(Known::NotFound), &[]),
             (&first(Known::NotFound), &first(Known::Expired), &[News::Refused]),
             (&done, &done, &[]),
+            (&stored, &of(&stored, 1, Known::Forgotten, at(20)), &[]),
         ];
         for (before, after, expected) in table {
             assert_eq!(news(before, after), expected, "{} -> {}", row(before), row(after));

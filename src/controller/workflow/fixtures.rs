@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::intent::{Intent, Readiness, Start};
-use super::status::{Known, of};
+pub(crate) use super::status::{Known, of};
 use crate::api::v1alpha1::WorkflowStatus;
 use crate::engine::{Phase, Summary, Violation};
 use crate::store::{Facts, Retention, RunFacts};

@@ -12,11 +12,9 @@ use std::sync::Arc;
 
 use self::intent::Intent;
 use self::status::Known;
-use super::apply::Applied;
-use super::events::Regarding;
 use super::key::Key;
-use super::run::pace::{self, FIRST_LOOK, When};
-use super::run::{announce, verdict};
+use super::run::pace::FIRST_LOOK;
+use super::run::{show, verdict};
 use super::{Error, Next, Shared, seen};
 use crate::api::v1alpha1::WorkflowStatus;
 use crate::engine::{Phase, Violation};
@@ -197,28 +195,7 @@ async fn project(shared: &Shared, key: &Key, seen: &Seen, known: Known<'_>) -> R
     if status::says_the_same(&seen.status, &next) {
         return Ok(Next::Resync);
     }
-    match pace::when(
-        (&seen.status).into(),
-        (&next).into(),
-        since,
-        shared.written_at(key),
-        now,
-    ) {
-        When::At(at) => return Ok(Next::After(at.duration_since(now).unsigned_abs())),
-        When::Now => {}
-    }
-    match shared.write_status(key, &seen.object, &next).await? {
-        Applied::Gone => Ok(Next::Forget),
-        Applied::Conflict => Ok(Next::Soon),
-        Applied::Written(object) => {
-            shared.workflows.learn(*object);
-            shared.note_written(key, now);
-            for told in announce::transitions((&seen.status).into(), (&next).into()) {
-                shared.announce(&Regarding::object(key, &seen.uid), &told).await;
-            }
-            Ok(Next::Resync)
-        }
-    }
+    show::show(shared, key, seen, &next, since, now).await
 }
 
 impl Answer {

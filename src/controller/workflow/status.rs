@@ -9,6 +9,7 @@ use super::intent::{Intent, Start};
 use crate::api::v1alpha1::condition::reason;
 use crate::api::v1alpha1::{ConditionStatus, ConditionType, Counts, WorkflowStatus};
 use crate::controller::condition::{Draft, follow};
+use crate::controller::run::Look;
 use crate::controller::run::shown::{is_same, run_status};
 use crate::controller::run::verdict::{ended, going_on, invalid, store_unavailable, suspended, why};
 use crate::engine::{self, Violation};
@@ -40,21 +41,12 @@ pub(crate) fn of(before: &WorkflowStatus, generation: i64, known: Known<'_>, now
         }
         Known::Accepted(intent, facts) => (shown(Some(intent), facts, before), accepted(intent, facts)),
         // What was true when the database was last asked is the best we know.
-        Known::StoreUnavailable(_) if is_accepted(before, generation) => return before.clone(),
+        Known::StoreUnavailable(_) if Look::from(before).is_judged(generation) => return before.clone(),
         Known::StoreUnavailable(why) => (before.clone(), store_unavailable(why)),
     };
     status.observed_generation = Some(generation);
     status.conditions = follow(drafts, &before.conditions, generation, now);
     status
-}
-
-/// Whether this generation was judged, so that an outage has nothing to say about it.
-fn is_accepted(before: &WorkflowStatus, generation: i64) -> bool {
-    before.observed_generation == Some(generation)
-        && before
-            .conditions
-            .iter()
-            .any(|condition| condition.kind == Accepted && condition.status != Unknown)
 }
 
 /// The run that the status is about: the one that goes on, or the one of this revision; on demand the last one.

@@ -1,7 +1,7 @@
 //! Reconciles a WorkflowRun: the same four steps as a Workflow's, for one run that was asked for by name.
 //!
-//! The definition is looked up once: the run is pinned to what it started with, and a Workflow that changes or goes
-//! afterwards is nothing to it.
+//! The definition is looked up once: the object is pinned to what it was accepted with, also when its run starts later,
+//! and a Workflow that changes or goes afterwards is nothing to it.
 
 pub(crate) mod intent;
 mod order;
@@ -11,15 +11,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+use uuid::Uuid;
 
-use self::intent::{Order, Wish};
+use self::intent::{Order, Source, Wish};
 use self::status::Known;
-use super::apply::Applied;
 use super::backoff::patience;
-use super::events::Regarding;
-use super::key::Key;
-use super::run::announce;
-use super::run::pace::{self, FIRST_LOOK, When};
+use super::key::{Key, Kind};
+use super::run::pace::FIRST_LOOK;
+use super::run::show;
 use super::workflow::is_held;
 use super::{Error, Next, Shared, expiry, seen};
 use crate::api::v1alpha1::WorkflowRunStatus;
@@ -60,13 +59,15 @@ pub(super) async fn reconcile(shared: &Shared, key: &Key) -> Result<Next, Error>
     let changed = shared.unprojected.of(key);
     let wish = match seen.spec().and_then(|spec| intent::of(&seen.uid, &key.name, spec)) {
         Ok(wish) => wish,
-        Err(violations) => return project(shared, key, &seen, Known::Invalid(&violations)).await,
+        Err(violations) => return refuse(shared, key, &seen, &violations, changed).await,
     };
     let facts = match submit(shared, key, &seen, &wish).await {
         Ok(Answer::Facts(facts)) => facts,
         Ok(Answer::JustStarted | Answer::NotListed) => return Ok(Next::After(FIRST_LOOK.unsigned_abs())),
         Ok(Answer::Stale) => return Ok(Next::Soon),
-        Ok(Answer::Invalid(violations)) => return project(shared, key, &seen, Known::Invalid(&violations)).await,
+        Ok(Answer::Invalid(violations)) => {
+            return project(shared, key, &seen, Known::Invalid(&violations, None)).await;
+        }
         Ok(Answer::NoWorkflow) => return await_workflow(shared, key, &seen, Known::NoWorkflow(wish.workflow())).await,
         Ok(Answer::BadWorkflow(violations)) => {
             return await_workflow(shared, key, &seen, Known::BadWorkflow(&violations)).await;
@@ -102,6 +103,35 @@ pub(super) async fn reconcile(shared: &Shared, key: &Key) -> Result<Next, Error>
     }
 }
 
+/// Shows what is wrong with an object, and the run that it started before it was edited.
+async fn refuse(
+    shared: &Shared,
+    key: &Key,
+    seen: &Seen,
+    violations: &[Violation],
+    changed: Vec<(Uuid, i32)>,
+) -> Result<Next, Error> {
+    // By the object's UID: what it asks for is not known.
+    let of = FactsOf {
+        uid: seen.uid.clone(),
+        namespace: key.namespace.to_string(),
+        workflow: String::new(),
+        start_key: None,
+    };
+    let facts = match shared.facts.ask(of).await {
+        Ok(facts) => facts,
+        Err(error) => {
+            project(shared, key, seen, Known::Invalid(violations, None)).await?;
+            return Err(error.into());
+        }
+    };
+    let next = project(shared, key, seen, Known::Invalid(violations, Some(&facts))).await?;
+    if next.is_settled() {
+        shared.projected(key, changed, facts.run.iter()).await?;
+    }
+    Ok(next)
+}
+
 /// Hands in what the object asks for, unless the database knows it already.
 async fn submit(shared: &Shared, key: &Key, seen: &Seen, wish: &Wish) -> Result<Answer, Arc<store::Error>> {
     let known = facts(shared, key, &seen.uid, wish).await?;
@@ -110,10 +140,15 @@ async fn submit(shared: &Shared, key: &Key, seen: &Seen, wish: &Wish) -> Result<
         Wants::NewerObject => return Ok(Answer::Stale),
         Wants::Submission => {}
     }
+    if let Source::Workflow(name) = &wish.source {
+        let workflow = Key::new(Kind::Workflow, &key.namespace, name);
+        shared.waiting.add(key, &workflow);
+    }
     let order = match order::order(&shared.workflows, key, wish, &known) {
         Ok(order) => order,
         Err(answer) => return Ok(answer),
     };
+    shared.waiting.remove(key);
     let submitted = shared.submit.ask(submission(key, seen, wish, order, &known)).await?;
     if submitted.stale {
         return Ok(Answer::Stale);
@@ -205,7 +240,7 @@ async fn facts(shared: &Shared, key: &Key, uid: &str, wish: &Wish) -> Result<Fac
     shared.facts.ask(of).await
 }
 
-/// Shows why the run has not started, and looks again after a while: an object that it refers to tells us nothing.
+/// Shows why the run has not started, and looks again after a while, should no change of its Workflow wake us before.
 async fn await_workflow(shared: &Shared, key: &Key, seen: &Seen, known: Known<'_>) -> Result<Next, Error> {
     let created = seen.object.metadata.creation_timestamp.as_ref().map(|at| at.0);
     let waited = created.and_then(|created| Duration::try_from(shared.store.now().duration_since(created)).ok());
@@ -229,34 +264,13 @@ async fn project(shared: &Shared, key: &Key, seen: &Seen, known: Known<'_>) -> R
     }
     let since = match known {
         Known::Accepted(_, facts) => facts.wished.as_ref().map(|run| run.created_at),
-        Known::Invalid(_)
+        Known::Invalid(..)
         | Known::NoWorkflow(_)
         | Known::BadWorkflow(_)
         | Known::Suspended(_)
         | Known::StoreUnavailable(_) => None,
     };
-    match pace::when(
-        (&seen.status).into(),
-        (&next).into(),
-        since,
-        shared.written_at(key),
-        now,
-    ) {
-        When::At(at) => return Ok(Next::After(at.duration_since(now).unsigned_abs())),
-        When::Now => {}
-    }
-    match shared.write_status(key, &seen.object, &next).await? {
-        Applied::Gone => Ok(Next::Forget),
-        Applied::Conflict => Ok(Next::Soon),
-        Applied::Written(object) => {
-            shared.runs.learn(*object);
-            shared.note_written(key, now);
-            for told in announce::transitions((&seen.status).into(), (&next).into()) {
-                shared.announce(&Regarding::object(key, &seen.uid), &told).await;
-            }
-            Ok(Next::Resync)
-        }
-    }
+    show::show(shared, key, seen, &next, since, now).await
 }
 
 #[cfg(test)]

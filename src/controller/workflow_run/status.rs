@@ -6,9 +6,10 @@ use super::intent::{Desired, Wish};
 use crate::api::v1alpha1::condition::reason;
 use crate::api::v1alpha1::{Condition, ConditionStatus, ConditionType, WorkflowRunStatus};
 use crate::controller::condition::{Draft, follow, get};
+use crate::controller::run::Look;
 use crate::controller::run::shown::{is_same, run_status};
 use crate::controller::run::verdict::{
-    ended, going_on, held, invalid, store_unavailable, suspended, violations_message,
+    self, ended, going_on, held, invalid, store_unavailable, suspended, violations_message,
 };
 use crate::engine::Violation;
 use crate::store::{Facts, RunFacts};
@@ -25,8 +26,8 @@ const FOREIGN: &str = "the run was started under the same key by somebody else, 
 /// What is known about an object.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Known<'a> {
-    /// It cannot be run.
-    Invalid(&'a [Violation]),
+    /// It cannot be run; facts of the run that it started before, when the database could be asked.
+    Invalid(&'a [Violation], Option<&'a Facts>),
     /// The Workflow of this name is not there.
     NoWorkflow(&'a str),
     /// The Workflow cannot be run.
@@ -42,7 +43,7 @@ pub(crate) enum Known<'a> {
 /// The status of an object at `generation` whose status is `before`.
 pub(crate) fn of(before: &WorkflowRunStatus, generation: i64, known: Known<'_>, now: Timestamp) -> WorkflowRunStatus {
     let (mut status, drafts) = match known {
-        Known::Invalid(violations) => (before.clone(), invalid(violations)),
+        Known::Invalid(violations, facts) => refused(violations, facts, before),
         Known::NoWorkflow(name) => {
             let message = format!("there is no Workflow {name} yet");
             (before.clone(), awaits(reason::WORKFLOW_NOT_FOUND, &message))
@@ -52,10 +53,12 @@ pub(crate) fn of(before: &WorkflowRunStatus, generation: i64, known: Known<'_>, 
             (before.clone(), awaits(reason::WORKFLOW_INVALID, &message))
         }
         Known::Suspended(name) => (before.clone(), held_back(name)),
-        Known::Accepted(_, facts) if is_over(before, facts) => (before.clone(), kept(before)),
+        Known::Accepted(_, facts) if is_over(before, facts) => {
+            (before.clone(), [vec![acceptance()], kept(before)].concat())
+        }
         Known::Accepted(wish, facts) => (shown(facts), accepted(wish, facts)),
         // What was true when the database was last asked is the best we know; and an end stays one.
-        Known::StoreUnavailable(_) if is_accepted(before, generation) || finished(before).is_some() => {
+        Known::StoreUnavailable(_) if Look::from(before).is_judged(generation) || finished(before).is_some() => {
             return before.clone();
         }
         Known::StoreUnavailable(why) => (before.clone(), store_unavailable(why)),
@@ -96,29 +99,45 @@ fn finished(status: &WorkflowRunStatus) -> Option<&Condition> {
     get(&status.conditions, Finished).filter(|condition| condition.status == True)
 }
 
-fn is_accepted(before: &WorkflowRunStatus, generation: i64) -> bool {
-    before.observed_generation == Some(generation)
-        && before
-            .conditions
-            .iter()
-            .any(|condition| condition.kind == Accepted && condition.status != Unknown)
+/// An edit that is refused takes nothing back: the run that was started before goes on, and an end stays one.
+fn refused(
+    violations: &[Violation],
+    facts: Option<&Facts>,
+    before: &WorkflowRunStatus,
+) -> (WorkflowRunStatus, Vec<Draft>) {
+    let run = facts.and_then(|facts| facts.run.as_ref());
+    let refused = || vec![verdict::refused(violations)];
+    match run {
+        _ if finished(before).is_some() => (before.clone(), [refused(), kept(before)].concat()),
+        Some(run) if run.phase.is_terminal() => (shown_run(run), [refused(), ended(run, FURTHER)].concat()),
+        Some(run) => (shown_run(run), invalid(violations)),
+        None => (before.clone(), invalid(violations)),
+    }
 }
 
 fn shown(facts: &Facts) -> WorkflowRunStatus {
-    let run = facts.wished.as_ref();
-    let owner = facts.owner.as_ref();
+    let accepted = facts.owner.as_ref().map(|owner| owner.revision.clone());
+    match &facts.wished {
+        Some(run) => shown_run(run),
+        None => WorkflowRunStatus {
+            revision: accepted,
+            ..WorkflowRunStatus::default()
+        },
+    }
+}
+
+fn shown_run(run: &RunFacts) -> WorkflowRunStatus {
     WorkflowRunStatus {
-        revision: run
-            .map(|run| run.revision.clone())
-            .or_else(|| owner.map(|owner| owner.revision.clone())),
-        sequence: run.map(|run| run.summary_seq.into()),
-        run: run.map(run_status),
+        revision: Some(run.revision.clone()),
+        sequence: Some(run.summary_seq.into()),
+        run: Some(run_status(run)),
         ..WorkflowRunStatus::default()
     }
 }
 
+/// What was said of the run.
 fn kept(before: &WorkflowRunStatus) -> Vec<Draft> {
-    let conditions = before.conditions.iter();
+    let conditions = before.conditions.iter().filter(|said| said.kind != Accepted);
     conditions
         .map(|said| Draft::new(said.kind, said.status, &said.reason, &said.message))
         .collect()
@@ -141,8 +160,12 @@ fn held_back(name: &str) -> Vec<Draft> {
     drafts
 }
 
+fn acceptance() -> Draft {
+    Draft::new(Accepted, True, reason::ACCEPTED, "")
+}
+
 fn accepted(wish: &Wish, facts: &Facts) -> Vec<Draft> {
-    let mut drafts = vec![Draft::new(Accepted, True, reason::ACCEPTED, "")];
+    let mut drafts = vec![acceptance()];
     drafts.extend(match (&facts.wished, wish.desired) {
         (Some(run), _) if run.phase.is_terminal() => ended(run, FURTHER),
         (None, _) if facts.retired => retired(),
@@ -194,7 +217,10 @@ mod tests {
     }
 
     fn row(known: Known<'_>) -> String {
-        let status = of(&WorkflowRunStatus::default(), 1, known, at(10));
+        words(&of(&WorkflowRunStatus::default(), 1, known, at(10)))
+    }
+
+    fn words(status: &WorkflowRunStatus) -> String {
         let conditions = status.conditions.iter();
         let words = conditions.map(|c| format!("{:?}={:?}/{}", c.kind, c.status, c.reason));
         words.collect::<Vec<_>>().join(" ")
@@ -316,6 +342,54 @@ mod tests {
             assert_eq!(edited.conditions.len(), ended.conditions.len());
         }
         assert_eq!(status(&ended, 2, Known::StoreUnavailable("away")), ended);
+    }
+
+    fn refused(before: &WorkflowRunStatus, facts: Option<&Facts>) -> WorkflowRunStatus {
+        let violation = Violation {
+            path: "spec.ttlAfterFinished".to_owned(),
+            message: "too long".to_owned(),
+        };
+        status(before, 2, Known::Invalid(&[violation], facts))
+    }
+
+    #[test]
+    fn refused_edit_takes_nothing_back() {
+        let wish = wish("Running");
+        let accepted = |facts: &Facts| {
+            let first = WorkflowRunStatus::default();
+            of(&first, 1, Known::Accepted(&wish, facts), at(10))
+        };
+        // As they are read by the object's UID.
+        let read = |phase| Facts {
+            wished: None,
+            ..facts(&run("r", phase))
+        };
+        let invalid = "Accepted=False/InvalidSpec Ready=False/InvalidSpec Stalled=True/InvalidSpec";
+        let ended = "Accepted=False/InvalidSpec Succeeded=True/Succeeded Ready=True/Succeeded Finished=True/Succeeded";
+
+        let running = accepted(&facts(&run("r", Phase::Running)));
+        let sleeping = refused(&running, Some(&read(Phase::Sleeping)));
+        assert_eq!(words(&sleeping), invalid);
+        assert_eq!(sleeping.run, Some(run_status(&run("r", Phase::Sleeping))));
+        assert_eq!((&sleeping.revision, sleeping.sequence), (&running.revision, Some(3)));
+        let done = refused(&sleeping, Some(&read(Phase::Succeeded)));
+        assert_eq!(words(&done), ended);
+        assert_eq!(done.run, Some(run_status(&run("r", Phase::Succeeded))));
+
+        let before = accepted(&facts(&run("r", Phase::Succeeded)));
+        for facts in [Some(&read(Phase::Succeeded)), Some(&no_facts()), None] {
+            let after = refused(&before, facts);
+            assert_eq!(words(&after), ended, "{facts:?}");
+            assert_eq!((&after.run, after.observed_generation), (&before.run, Some(2)));
+            assert!(is_over(&after, &no_facts()), "it is not run again");
+            let corrected = status(&after, 3, Known::Accepted(&wish, &no_facts()));
+            assert_eq!(words(&corrected), words(&before));
+        }
+        assert_eq!(
+            words(&refused(&WorkflowRunStatus::default(), Some(&no_facts()))),
+            invalid
+        );
+        assert_eq!(refused(&running, None).run, running.run, "the database is away");
     }
 
     #[test]
