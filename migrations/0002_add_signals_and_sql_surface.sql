@@ -329,7 +329,8 @@ BEGIN
     END IF;
   END IF;
 
-  SELECT i.signal = signal.signal AND everstep.readable(i.payload)::jsonb = signal.payload INTO is_same
+  SELECT i.signal = signal.signal AND everstep.readable(i.payload)::jsonb = everstep.readable(signal.payload::json)::jsonb
+  INTO is_same
   FROM everstep.inbox AS i
   WHERE i.run_id = signal.run AND i.kind = 'Signal' AND i.dedup_key = letter_key;
   IF is_same IS NULL THEN
@@ -338,6 +339,28 @@ BEGIN
       HINT = 'Nobody waits for the signal any more.';
   END IF;
   RETURN CASE WHEN is_same THEN 'Duplicate' ELSE 'DuplicateDiffers' END;
+END
+$$;
+
+-- A command in a run's inbox, on record. The same key again changes nothing: saying it twice equals once.
+CREATE FUNCTION everstep.send_command(kind text, run uuid, dedup_key text, payload json) RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  WITH sent AS (
+    INSERT INTO everstep.inbox AS i (run_id, kind, dedup_key, payload, by)
+    VALUES (send_command.run, send_command.kind, send_command.dedup_key, send_command.payload, everstep.caller())
+    ON CONFLICT DO NOTHING
+    RETURNING i.run_id
+  )
+  INSERT INTO everstep.audit (actor, operation, run_id, epoch, detail)
+  SELECT everstep.caller(), lower(send_command.kind), sent.run_id, (SELECT c.epoch FROM everstep.cluster AS c),
+    send_command.payload
+  FROM sent;
+  IF FOUND AND pg_try_advisory_xact_lock(1702258034, 2) THEN
+    PERFORM pg_notify('everstep_mail', '');
+  END IF;
 END
 $$;
 
@@ -367,20 +390,7 @@ BEGIN
       MESSAGE = format('everstep.%s: run %s is over (%s)', operation, tell_to_end.run, phase),
       HINT = format('There is nothing left to %s.', operation);
   END IF;
-  WITH sent AS (
-    INSERT INTO everstep.inbox AS i (run_id, kind, dedup_key, payload, by)
-    -- One key for all: saying it twice equals once.
-    VALUES (tell_to_end.run, tell_to_end.kind, 'sql', json_build_object('reason', tell_to_end.reason), everstep.caller())
-    ON CONFLICT DO NOTHING
-    RETURNING i.run_id
-  )
-  INSERT INTO everstep.audit (actor, operation, run_id, epoch, detail)
-  SELECT everstep.caller(), lower(tell_to_end.kind), run_id, (SELECT epoch FROM everstep.cluster),
-    json_build_object('reason', tell_to_end.reason)
-  FROM sent;
-  IF FOUND AND pg_try_advisory_xact_lock(1702258034, 2) THEN
-    PERFORM pg_notify('everstep_mail', '');
-  END IF;
+  PERFORM everstep.send_command(tell_to_end.kind, tell_to_end.run, 'sql', json_build_object('reason', tell_to_end.reason));
 END
 $$;
 
@@ -436,21 +446,9 @@ BEGIN
       MESSAGE = format('everstep.retry: run %s does not stand still after a failure (%s)', retry.run, phase),
       HINT = 'What can be retried is a run that waits for it: onFailure: Pause, or a compensation that failed.';
   END IF;
-  WITH sent AS (
-    INSERT INTO everstep.inbox AS i (run_id, kind, dedup_key, payload, by)
-    -- One key for each time that it stands still: retrying the same twice equals once.
-    VALUES (retry.run, 'Retry', 'sql/' || still_since || '/' || coalesce(retry.from_step, ''),
-      json_build_object('from', retry.from_step), everstep.caller())
-    ON CONFLICT DO NOTHING
-    RETURNING i.run_id
-  )
-  INSERT INTO everstep.audit (actor, operation, run_id, epoch, detail)
-  SELECT everstep.caller(), 'retry', run_id, (SELECT epoch FROM everstep.cluster),
-    json_build_object('from', retry.from_step)
-  FROM sent;
-  IF FOUND AND pg_try_advisory_xact_lock(1702258034, 2) THEN
-    PERFORM pg_notify('everstep_mail', '');
-  END IF;
+  -- One key for each time that it stands still.
+  PERFORM everstep.send_command('Retry', retry.run, 'sql/' || still_since || '/' || coalesce(retry.from_step, ''),
+    json_build_object('from', retry.from_step));
 END
 $$;
 
@@ -516,7 +514,9 @@ BEGIN
         left(revoke_namespace.role, 100), left(revoke_namespace.namespace, 100)),
       HINT = 'SELECT * FROM everstep.grants shows the grants.';
   END IF;
-  IF EXISTS (SELECT 1 FROM pg_roles WHERE rolname::text = revoke_namespace.role)
+  -- In here the current user is the schema's owner: it would lose its own way in, and with it the engine.
+  IF revoke_namespace.role <> CURRENT_USER::text
+     AND EXISTS (SELECT 1 FROM pg_roles WHERE rolname::text = revoke_namespace.role)
      AND NOT EXISTS (SELECT 1 FROM everstep.grants AS g WHERE g.role::text = revoke_namespace.role) THEN
     EXECUTE format('REVOKE USAGE ON SCHEMA everstep FROM %I', revoke_namespace.role);
   END IF;
@@ -605,7 +605,8 @@ ORDER BY r.id, s.begun_seq, s.step, s.deed;
 REVOKE ALL ON ALL TABLES IN SCHEMA everstep FROM PUBLIC;
 REVOKE ALL ON FUNCTION everstep.grant_namespace(text, text), everstep.revoke_namespace(text, text),
   everstep.phase_for_caller(text, uuid), everstep.refuse_start(text, jsonb, text),
-  everstep.start_once(text, jsonb, text), everstep.tell_to_end(text, uuid, text) FROM PUBLIC;
+  everstep.start_once(text, jsonb, text), everstep.tell_to_end(text, uuid, text),
+  everstep.send_command(text, uuid, text, json) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION everstep.start(text, jsonb, text), everstep.signal(uuid, text, jsonb, text),
   everstep.cancel(uuid, text), everstep.terminate(uuid, text), everstep.retry(uuid, text), everstep.caller(),
   everstep.readable(json), everstep.uuidv7() TO PUBLIC;

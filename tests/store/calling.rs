@@ -242,23 +242,22 @@ async fn arguments_that_are_null_empty_or_enormous_are_refused_with_a_code_each(
 #[tokio::test]
 async fn a_workflow_that_is_suspended_gone_or_not_accepted_starts_nothing() {
     let mut shop = shop().await;
+    let starts = ["SELECT everstep.start('shop/order')", "SELECT everstep.start('shop/order', NULL, 'k')"];
     shop.rig
         .submit(Submission {
             suspended: true,
             ..order()
         })
         .await;
-    assert_eq!(
-        refused(&mut shop.app, "SELECT everstep.start('shop/order')").await.0,
-        "55000"
-    );
+    for start in starts {
+        assert_eq!(refused(&mut shop.app, start).await.0, "55000", "{start}");
+    }
     shop.rig
         .run("UPDATE everstep.owners SET suspended = false, gone_at = now()")
         .await;
-    assert_eq!(
-        refused(&mut shop.app, "SELECT everstep.start('shop/order')").await.0,
-        "P0002"
-    );
+    for start in starts {
+        assert_eq!(refused(&mut shop.app, start).await.0, "P0002", "{start}");
+    }
     // Created again under its name, with another definition.
     let again = Submission {
         uid: "again".to_owned(),
@@ -300,6 +299,10 @@ async fn the_same_dedup_key_again_is_a_duplicate_and_another_payload_is_told() {
     );
     assert_eq!(shop.rig.count("inbox").await, 2);
     assert_eq!(shop.rig.count("audit WHERE operation = 'signal'").await, 2);
+    // A text that speaks of a zero character and holds none, as PostgreSQL's own messages do.
+    let escaped = format!("'{id}', 'a', '\"no \\\\u0000\"', 'f'");
+    assert_eq!(signal(&mut shop.app, &escaped).await, "Stored");
+    assert_eq!(signal(&mut shop.app, &escaped).await, "Duplicate");
     // An object with that key, whose payload jsonb cannot hold.
     let wish = SignalWish {
         uid: "s1".to_owned(),

@@ -6,21 +6,26 @@ use uuid::Uuid;
 
 use crate::application::{UNKNOWN, login, order, refused, row, rows, run, shop, signal, start, started};
 use crate::postgres;
-use crate::rig::{Rig, options, wish};
+use crate::rig::{Rig, options, step, wish};
 
 #[tokio::test]
 async fn a_role_without_a_grant_is_refused_everywhere() {
     let mut shop = shop().await;
     let id = started(&mut shop, "'shop/order'").await;
+    let mut first = step(id, 1);
+    first.events = r#"[{"StepStarted":{"step":"a","attempt":1,"at":"2026-01-01T00:00:00Z"}}]"#.to_owned();
+    shop.rig.store.append(&[first]).await.unwrap();
     let before = rows(&mut shop.rig).await;
     let role = format!("stranger_{}", shop.role);
     let url = login(&mut shop.rig, &role).await;
     let mut stranger = PgConnection::connect(&url).await.unwrap();
     let calls = [
         "SELECT everstep.start('shop/order')".to_owned(),
+        "SELECT everstep.start('shop/order', NULL, 'k')".to_owned(),
         format!("SELECT everstep.signal('{id}', 'approve', '{{}}')"),
         format!("SELECT everstep.cancel('{id}', 'x')"),
         format!("SELECT everstep.terminate('{id}', 'x')"),
+        format!("SELECT everstep.retry('{id}')"),
         "SELECT id FROM everstep.run_list".to_owned(),
         "SELECT run_id FROM everstep.run_history".to_owned(),
         "SELECT run_id FROM everstep.step_list".to_owned(),
@@ -32,11 +37,11 @@ async fn a_role_without_a_grant_is_refused_everywhere() {
     shop.rig
         .run(&format!("SELECT everstep.grant_namespace('{role}', 'bank')"))
         .await;
-    let refusals = ["42501", "P0002", "P0002", "P0002"];
+    let refusals = ["42501", "42501", "P0002", "P0002", "P0002", "P0002"];
     for (call, code) in calls.iter().zip(refusals) {
         assert_eq!(refused(&mut stranger, call).await.0, code, "{call}");
     }
-    for call in &calls[4..] {
+    for call in &calls[refusals.len()..] {
         let seen = sqlx::query(AssertSqlSafe(call.clone()))
             .fetch_all(&mut stranger)
             .await
@@ -63,6 +68,7 @@ async fn a_run_of_a_foreign_namespace_is_answered_like_one_that_does_not_exist()
         "everstep.signal('ID', 'a', '{}')",
         "everstep.cancel('ID', 'x')",
         "everstep.terminate('ID', 'x')",
+        "everstep.retry('ID')",
     ] {
         let answer = async |app: &mut PgConnection, id: &str| {
             let (code, message) = refused(app, &format!("SELECT {}", call.replace("ID", id))).await;
@@ -72,9 +78,11 @@ async fn a_run_of_a_foreign_namespace_is_answered_like_one_that_does_not_exist()
         assert_eq!(theirs, answer(&mut shop.app, UNKNOWN).await);
         assert_eq!(theirs.0, "P0002");
     }
-    let theirs = refused(&mut shop.app, "SELECT everstep.start('bank/name-b')").await;
-    let none = refused(&mut shop.app, "SELECT everstep.start('bank/none')").await;
-    assert_eq!(theirs, none);
+    for further in ["", ", NULL, 'k'"] {
+        let theirs = refused(&mut shop.app, &format!("SELECT everstep.start('bank/name-b'{further})")).await;
+        let none = refused(&mut shop.app, &format!("SELECT everstep.start('bank/none'{further})")).await;
+        assert_eq!(theirs, none);
+    }
     assert_eq!(shop.rig.count("inbox").await, 0);
 }
 
@@ -91,11 +99,20 @@ async fn tables_grants_and_inner_functions_are_out_of_reach() {
         format!("INSERT INTO everstep.grants VALUES ('{role}', 'bank')"),
         format!("SELECT everstep.grant_namespace('{role}', 'bank')"),
         format!("SELECT everstep.revoke_namespace('{role}', 'shop')"),
-        format!("SELECT everstep.phase_for_caller('x', '{UNKNOWN}')"),
-        "SELECT everstep.refuse_start('shop/order', NULL, NULL)".to_owned(),
-        format!("SELECT everstep.tell_to_end('Cancel', '{UNKNOWN}', 'x')"),
     ] {
         assert_eq!(refused(&mut shop.app, &call).await.0, "42501", "{call}");
+    }
+    // These would be stopped by the first table that they name; nobody gets so far.
+    for call in [
+        format!("SELECT everstep.phase_for_caller('x', '{UNKNOWN}')"),
+        "SELECT everstep.refuse_start('shop/order', NULL, NULL)".to_owned(),
+        "SELECT everstep.start_once('shop/order', NULL, 'k')".to_owned(),
+        format!("SELECT everstep.tell_to_end('Cancel', '{UNKNOWN}', 'x')"),
+        format!("SELECT everstep.send_command('Cancel', '{UNKNOWN}', 'k', '{{}}')"),
+    ] {
+        let (code, message) = refused(&mut shop.app, &call).await;
+        assert_eq!(code, "42501", "{call}");
+        assert!(message.starts_with("permission denied for function"), "{call}: {message}");
     }
     // Names that the functions use, put in their way.
     run(&mut shop.app, "SET search_path = pg_temp, public, pg_catalog").await;
@@ -190,6 +207,31 @@ async fn grants_say_what_is_wrong_with_them_and_hold_the_role() {
         .await;
     shop.rig.run(&format!("DROP ROLE {role}")).await;
     assert_eq!(shop.rig.count("audit WHERE operation IN ('grant', 'revoke')").await, 2);
+}
+
+/// The engine's own login, which is no superuser, and uses the SQL surface, too.
+#[tokio::test]
+async fn the_owner_of_the_schema_keeps_its_way_in_when_its_last_grant_is_revoked() {
+    let url = postgres::empty_database().await;
+    let mut admin = PgConnection::connect(&url).await.unwrap();
+    let database: String = sqlx::query_scalar("SELECT current_database()::text")
+        .fetch_one(&mut admin)
+        .await
+        .unwrap();
+    let owner = format!("owner_{database}");
+    let mut rig = Rig {
+        store: Store::connect(&options(&url)).await.unwrap(),
+        url,
+        sql: admin,
+    };
+    let url = login(&mut rig, &owner).await;
+    rig.run(&format!("ALTER DATABASE {database} OWNER TO {owner}")).await;
+    let store = Store::connect(&options(&url)).await.unwrap();
+    store.migrate(Migrations::Auto).await.unwrap();
+    let mut session = PgConnection::connect(&url).await.unwrap();
+    run(&mut session, &format!("SELECT everstep.grant_namespace('{owner}', 'shop')")).await;
+    run(&mut session, &format!("SELECT everstep.revoke_namespace('{owner}', 'shop')")).await;
+    run(&mut session, "SELECT count(*) FROM everstep.runs").await;
 }
 
 /// `DROP OWNED BY` takes the right to the schema, and the way is free for another role of that name.
