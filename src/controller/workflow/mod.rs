@@ -121,9 +121,11 @@ fn wants(intent: &Intent, generation: i64, facts: &Facts) -> Wants {
         return Wants::NewerObject;
     }
     let known = owner.generation == generation && owner.revision == intent.revision;
+    // A run that SQL started while the suspension came is told with the next look: who has heard it is not told again.
+    let told = !intent.suspend;
     let goes_on = facts.run.as_ref().is_some_and(|run| !run.phase.is_terminal());
-    let started = intent.start_key().is_none() || intent.suspend || facts.wished.is_some() || facts.retired || goes_on;
-    match known && started && !facts.run_row_missing && !is_held(intent.suspend, facts) {
+    let started = intent.start_key().is_none() || facts.wished.is_some() || facts.retired || goes_on;
+    match known && told && started && !facts.run_row_missing && !is_held(intent.suspend, facts) {
         true => Wants::Nothing,
         false => Wants::Submission,
     }
@@ -296,6 +298,19 @@ mod tests {
         for (name, facts, expected) in table {
             assert_eq!(wants(&intent(), 2, &facts), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn suspended_object_is_handed_in_again_for_runs_that_began_meanwhile() {
+        let suspended = Intent {
+            suspend: true,
+            ..intent()
+        };
+        let facts = Facts {
+            owner: owner(2, REVISION),
+            ..facts_of(&run("r", Phase::Succeeded))
+        };
+        assert_eq!(wants(&suspended, 2, &facts), Wants::Submission);
     }
 
     #[test]
