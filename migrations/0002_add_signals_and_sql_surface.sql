@@ -5,9 +5,10 @@
 
 -- The same ids as before, as one expression that the planner can put in place of the call: planning the old one anew in
 -- each transaction took longer than inserting the row. 512/125 is 4096/1000: milliseconds and twelve bits of the fraction.
+-- A double holds microseconds until the year 2255, and numeric takes longer.
 CREATE OR REPLACE FUNCTION everstep.uuidv7() RETURNS uuid
 LANGUAGE sql VOLATILE PARALLEL SAFE
-RETURN (overlay(lpad(to_hex((extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 512 / 125), 15, '0')
+RETURN (overlay(lpad(to_hex((date_part('epoch', clock_timestamp()) * 1000000)::bigint * 512 / 125), 15, '0')
     PLACING '7' FROM 13 FOR 0) || substr(gen_random_uuid()::text, 20))::uuid;
 
 -- What became of a signal is shown in its object's status.
@@ -202,8 +203,11 @@ BEGIN
 END
 $$;
 
--- Each expression and each statement of a function costs once a transaction: so a start that works is one of each, and why
--- one was refused is looked for only then.
+-- Each expression and each statement of a function costs once a transaction: so a start without a key that works is one
+-- statement and one look at what came of it, and all else is asked only then.
+--
+-- One at a time rings, for NOTIFY takes a lock at commit that is one for the whole server; the others are found by whoever
+-- was woken, or by the next poll.
 CREATE FUNCTION everstep.start(workflow text, input jsonb DEFAULT NULL, key text DEFAULT NULL) RETURNS uuid
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -212,39 +216,38 @@ AS $$
 DECLARE
   run uuid;
 BEGIN
-  IF start.key IS NULL THEN
-    INSERT INTO everstep.arrivals AS a (run_id, namespace, workflow, workflow_uid, definition_id, input, actor, at)
-    SELECT everstep.uuidv7(), o.namespace, o.name, o.uid, o.definition_id, start.input::json, everstep.caller(),
-      everstep.now()
-    FROM (
-      SELECT o.uid, o.namespace, o.name, o.definition_id, o.suspended
-      FROM everstep.owners AS o
-      WHERE o.namespace = split_part(start.workflow, '/', 1)
-        AND o.name = split_part(start.workflow, '/', 2) AND o.kind = 'Workflow'
-        AND o.gone_at IS NULL AND o.definition_id IS NOT NULL
-      -- The object that has the name now, of those that had it.
-      ORDER BY o.accepted_at DESC
-      LIMIT 1
-    ) AS o
-    WHERE NOT o.suspended
-      AND start.workflow NOT LIKE '%/%/%'
-      AND EXISTS (
-        SELECT 1 FROM everstep.grants AS g
-        WHERE g.role = everstep.caller() AND g.namespace = split_part(start.workflow, '/', 1))
-      -- What is short is fit: not worth a call.
-      AND (start.input IS NULL OR octet_length(start.input::text) < 200
-        OR everstep.unfit(start.input, 262144, 100) IS NULL)
-    RETURNING a.run_id INTO run;
-  ELSE
-    run := everstep.start_once(start.workflow, start.input, start.key);
-  END IF;
+  INSERT INTO everstep.arrivals AS a (run_id, namespace, workflow, workflow_uid, definition_id, input, actor, at)
+  SELECT everstep.uuidv7(), o.namespace, o.name, o.uid, o.definition_id, start.input::json, g.role, everstep.now()
+  FROM everstep.grants AS g
+  CROSS JOIN LATERAL (
+    SELECT o.uid, o.namespace, o.name, o.definition_id, o.suspended
+    FROM everstep.owners AS o
+    WHERE o.namespace = g.namespace
+      AND o.name = split_part(start.workflow, '/', 2) AND o.kind = 'Workflow'
+      AND o.gone_at IS NULL AND o.definition_id IS NOT NULL
+    -- The object that has the name now, of those that had it.
+    ORDER BY o.accepted_at DESC
+    LIMIT 1
+  ) AS o
+  WHERE start.key IS NULL
+    AND g.role = everstep.caller() AND g.namespace = split_part(start.workflow, '/', 1)
+    AND NOT o.suspended
+    AND start.workflow NOT LIKE '%/%/%'
+    -- What is short is fit: not worth a call.
+    AND (start.input IS NULL OR octet_length(start.input::text) < 200
+      OR everstep.unfit(start.input, 262144, 100) IS NULL)
+  RETURNING a.run_id, CASE WHEN pg_try_advisory_xact_lock(1702258034, 1) THEN pg_notify('everstep_work', '') END
+  INTO run;
   IF run IS NULL THEN
-    PERFORM everstep.refuse_start(start.workflow, start.input, start.key);
-  END IF;
-  -- One at a time rings, for NOTIFY takes a lock at commit that is one for the whole server; the others are found by
-  -- whoever was woken, or by the next poll.
-  IF pg_try_advisory_xact_lock(1702258034, 1) THEN
-    PERFORM pg_notify('everstep_work', '');
+    IF start.key IS NOT NULL THEN
+      run := everstep.start_once(start.workflow, start.input, start.key);
+    END IF;
+    IF run IS NULL THEN
+      PERFORM everstep.refuse_start(start.workflow, start.input, start.key);
+    END IF;
+    IF pg_try_advisory_xact_lock(1702258034, 1) THEN
+      PERFORM pg_notify('everstep_work', '');
+    END IF;
   END IF;
   RETURN run;
 END

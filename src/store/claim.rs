@@ -30,9 +30,9 @@ SELECT (SELECT count(*) FROM claimed) AS claimed,
 /// Arrivals that one statement admits: bounds the transaction.
 const BATCH: i64 = 1000;
 
-/// One statement, as the timer sweep is (P10): a run is in `arrivals`, or in `runs` and `active`. The first `$2` of them
-/// are born claimed, for nobody else can have met them; the others wait in `active`, in the order of their starts, lest
-/// older work is passed over. A Workflow that was suspended or deleted since it was started from says so with the birth.
+/// One statement, as the timer sweep is (P10): a run is in `arrivals`, or in `runs` and `active`. With `$2` they are born
+/// claimed, for nobody else can have met them; else they wait in `active`, in the order of their starts. A Workflow that
+/// was suspended or deleted since it was started from says so with the birth.
 const ADMIT: &str = "
 WITH came AS (
   DELETE FROM everstep.arrivals
@@ -69,10 +69,9 @@ WITH came AS (
   FROM came
 )
 INSERT INTO everstep.active (run_id, namespace, ready_at, worker_id)
-SELECT run_id, namespace, at, CASE WHEN row_number() OVER (ORDER BY run_id) <= $2 THEN $1::uuid END
+SELECT run_id, namespace, at, CASE WHEN $2 THEN $1::uuid END
 FROM came
-ORDER BY run_id
-RETURNING worker_id IS NOT NULL AS claimed";
+ORDER BY run_id";
 
 impl Store {
     /// Claims up to `limit` ready runs and answers how many; of those that SQL has started, each once, it makes runs first
@@ -85,9 +84,19 @@ impl Store {
         let mut all = claimed.unsigned_abs();
         if column(row, "arrivals")? {
             let free = limit.saturating_sub(claimed);
-            let admit = || sqlx::query(ADMIT).bind(worker).bind(free).bind(namespaces).bind(BATCH);
-            for row in &self.fetch(admit).await? {
-                all += u64::from(column::<bool>(row, "claimed")?);
+            // No more than there is room for: each is then written once into `active`, and what waits can be had by other
+            // workers. Without room, older work may wait in `arrivals` than in `active`: there they stand in one queue.
+            let (has_room, some) = (free > 0, if free > 0 { free.min(BATCH) } else { BATCH });
+            let admit = || {
+                sqlx::query(ADMIT)
+                    .bind(worker)
+                    .bind(has_room)
+                    .bind(namespaces)
+                    .bind(some)
+            };
+            let admitted = self.execute(admit).await?;
+            if has_room {
+                all += admitted;
             }
         }
         Ok(all)

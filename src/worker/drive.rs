@@ -63,9 +63,6 @@ pub const SETTLERS: usize = 3;
 /// How often the driver yields for more before it sends a batch that is not full.
 const LINGER: usize = 20;
 
-/// With a backlog, claim when this share of the slots is free: a claim costs a commit, whatever it gets.
-const CLAIM_SHARE: usize = 8;
-
 /// A run that this release cannot carry is looked at again after this: its rows may have been repaired.
 const ASIDE_FOR: Duration = Duration::from_secs(60);
 
@@ -128,10 +125,8 @@ pub(super) struct Driver {
     looking: JoinSet<Found>,
     definitions: Option<Definitions>,
     pace: Pace,
-    /// Look as soon as possible: a bell, or a run that left memory without being released.
+    /// Look as soon as possible: a run left memory without being released.
     look: bool,
-    /// The last claim got all it asked for.
-    backlog: bool,
     /// The last look failed: said once.
     failing: bool,
     /// Mine, and left alone until then. They take no slot, so that a few bad runs do not stop the good ones.
@@ -162,7 +157,6 @@ impl Driver {
             definitions: Some(Definitions::default()),
             pace: Pace::new(Instant::now()),
             look: true,
-            backlog: false,
             failing: false,
             aside: HashMap::new(),
             cut_off: HashMap::new(),
@@ -421,8 +415,7 @@ impl Driver {
     }
 
     fn rung(&mut self) {
-        self.pace.woken(Instant::now());
-        self.look = true;
+        self.pace.rung(Instant::now());
     }
 
     /// Starts a look at the database when there is a reason and room.
@@ -431,14 +424,14 @@ impl Driver {
         let max = self.shared.options.max_runs;
         // Past a full house of bad runs they take slots after all: memory is bounded.
         let free = max.saturating_sub(self.runs.len() + self.aside.len().saturating_sub(max));
-        let due = self.look || self.pace.next() <= now || (self.backlog && free >= max.div_ceil(CLAIM_SHARE));
+        let due = self.look || self.pace.is_due(now, free, max);
         if self.deadline.is_some() || !due || !self.me.fence.holds() {
             return;
         }
         if free == 0 {
             self.pace.looked(now);
             self.look = false;
-            self.backlog = true;
+            self.pace.filled();
             return;
         }
         // While a look goes on its definitions are away, and there is no second one.
@@ -456,7 +449,7 @@ impl Driver {
             free,
             definitions,
         };
-        self.backlog = false;
+        self.pace.looks();
         self.looking.spawn(look.look());
     }
 
@@ -466,7 +459,9 @@ impl Driver {
             return;
         }
         let now = Instant::now();
-        self.backlog = found.all;
+        if found.all {
+            self.pace.filled();
+        }
         if found.claimed > 0 {
             self.pace.woken(now);
         }
