@@ -50,11 +50,18 @@ WITH came AS (
   SELECT run_id, namespace, workflow, workflow_uid, 'sql/' || run_id, definition_id, input, 'SQL', at
   FROM came
   ORDER BY run_id
+), owner AS MATERIALIZED (
+  -- Whoever changes the object at this moment does so before, and is read here, or after, and sees these runs.
+  SELECT uid, name, generation, suspended, gone_at, deletion_policy
+  FROM everstep.owners
+  WHERE uid IN (SELECT workflow_uid FROM came)
+  ORDER BY uid
+  FOR SHARE
 ), told AS (
   INSERT INTO everstep.inbox (run_id, kind, dedup_key, source_uid, source_name, generation, payload, by)
   SELECT c.run_id, word.kind, word.dedup_key, o.uid, o.name, o.generation, word.payload, 'worker'
   FROM came AS c
-  JOIN everstep.owners AS o ON o.uid = c.workflow_uid
+  JOIN owner AS o ON o.uid = c.workflow_uid
   CROSS JOIN LATERAL (
     SELECT 'Pause', o.uid || '/' || o.generation || '/Pause', json_build_object('generation', o.generation)
     WHERE o.suspended

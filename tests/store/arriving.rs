@@ -174,6 +174,25 @@ async fn suspending_the_workflow_pauses_what_sql_started_from_it_met_or_not() {
     }
 }
 
+/// The claim meets the runs while the controller is writing: one of the two must see the other.
+#[tokio::test]
+async fn a_suspension_that_is_being_written_reaches_what_is_claimed_meanwhile() {
+    let mut rig = shop().await;
+    let run = start(&mut rig).await;
+    let worker = rig.worker().await;
+    let mut controller = PgConnection::connect(&rig.url).await.unwrap();
+    let write = "BEGIN; UPDATE everstep.owners SET suspended = true, generation = 2 WHERE name = 'order'";
+    sqlx::raw_sql(write).execute(&mut controller).await.unwrap();
+    let claim = tokio::spawn({
+        let store = rig.store.clone();
+        async move { store.claim(worker, 10, None).await.unwrap() }
+    });
+    rig.waiting("wait_event_type = 'Lock'").await;
+    sqlx::raw_sql("COMMIT").execute(&mut controller).await.unwrap();
+    assert_eq!(claim.await.unwrap(), 1);
+    assert_eq!(mail(&mut rig, run).await, ["Pause"]);
+}
+
 #[tokio::test]
 async fn what_sql_started_ends_with_its_workflow_unless_that_orphans_it() {
     for (policy, expected) in [
