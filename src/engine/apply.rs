@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     error::{ErrorKind, StepError},
-    event::{Event, RunError, StepName},
+    event::{Event, Reused, RunError, StepName},
     key::Deed,
     phase::Parking,
     run::{Activity, Ending, OpenStep, Round, Run, StepState, step_view},
@@ -19,6 +19,27 @@ pub fn apply(run: &mut Run, event: &Event) {
         Event::RunStarted { at, deadline } => {
             run.started_at = Some(*at);
             run.deadline = *deadline;
+        }
+        Event::StepReused {
+            step,
+            from: _,
+            name: _,
+            status,
+            attempts,
+            output,
+            error,
+            undoable,
+        } => {
+            let state = match status {
+                Reused::Succeeded => StepState::Succeeded,
+                Reused::Skipped => StepState::Skipped,
+                Reused::TimedOut => StepState::TimedOut,
+                Reused::Failed => StepState::Tolerated,
+            };
+            ended(run, step, state, *attempts, output.clone(), error.as_ref());
+            if *undoable {
+                run.undo.push(step.clone());
+            }
         }
         Event::StepStarted {
             step,
@@ -235,6 +256,10 @@ fn close(run: &mut Run, step: &StepName, state: StepState, output: Value, error:
         None => 1,
     };
     run.last_attempts = attempts;
+    ended(run, step, state, attempts, output, error);
+}
+
+fn ended(run: &mut Run, step: &StepName, state: StepState, attempts: u32, output: Value, error: Option<&StepError>) {
     run.states.insert(step.clone(), state);
     if let Value::Object(steps) = &mut run.steps {
         steps.insert(step.to_string(), step_view(state, attempts, output, error));

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::{
     error::StepError,
@@ -29,6 +30,29 @@ pub enum Event {
         /// When the run times out, if its definition has a `timeout`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         deadline: Option<Timestamp>,
+    },
+    /// The run takes over what an earlier run did, and does not execute the step. A journal begins with these.
+    StepReused {
+        /// The step.
+        step: StepName,
+        /// The earlier run.
+        from: Uuid,
+        /// The name of its object.
+        name: String,
+        /// How the step went.
+        status: Reused,
+        /// How many attempts it took.
+        #[serde(default)]
+        attempts: u32,
+        /// Its output.
+        #[serde(default, skip_serializing_if = "Value::is_null")]
+        output: Value,
+        /// Why it failed, of one that was tolerated.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<StepError>,
+        /// The step has a compensation: it is undone if this run does not succeed.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        undoable: bool,
     },
     /// An attempt may be performed from now on; 1 is the first.
     StepStarted {
@@ -216,6 +240,31 @@ pub enum Event {
         /// When, by the database's clock.
         at: Timestamp,
     },
+}
+
+/// How a step went that another run takes over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reused {
+    /// It ended well.
+    Succeeded,
+    /// Its `when` was false.
+    Skipped,
+    /// Its signal did not come, and `onTimeout: Continue` let the run go on.
+    TimedOut,
+    /// It failed, and its `continueOnError` let the run go on.
+    Failed,
+}
+
+impl Reused {
+    /// The name that users see.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Succeeded => "Succeeded",
+            Self::Skipped => "Skipped",
+            Self::TimedOut => "TimedOut",
+            Self::Failed => "Failed",
+        }
+    }
 }
 
 /// Why a run did not succeed.

@@ -68,6 +68,9 @@
 //! **Attempt numbers** of a step never repeat: its compensation, and what is retried by hand, count on. So a late or
 //! repeated answer is never taken for another attempt's.
 //!
+//! **Doing it again.** [`Earlier::reuse`] says what a new run takes over from one that has ended: its journal then begins
+//! with [`Event::StepReused`], before anybody has carried it. Those steps have gone through, and are undone with the rest.
+//!
 //! **Takeover.** The first of several in a row changes nothing; later ones hold the run for a while, in which it takes
 //! results and mail but begins nothing and wants nothing but its end.
 
@@ -85,6 +88,7 @@ mod phase;
 mod render;
 mod request;
 mod retry;
+mod reuse;
 mod run;
 mod scope;
 mod signal;
@@ -99,13 +103,14 @@ pub use decide::{Refused, advance, decide};
 pub use definition::{Definition, Violation, parse_duration};
 pub use effect::{Effect, effects};
 pub use error::{ErrorKind, StepError};
-pub use event::{Event, RunError, StepName};
+pub use event::{Event, Reused, RunError, StepName};
 pub use input::{Input, Mail};
 pub use key::{Deed, StepKey};
 pub use origin::Origin;
 pub use phase::{Parking, Phase, RunResult};
 pub use render::{attempt_timeout, request};
 pub use request::{Expect, HttpRequest, HttpTarget, Outcome, Request, SqlRequest};
+pub use reuse::{Earlier, NoReuse};
 pub use run::Run;
 pub use signal::{
     MAX_BUFFERED, MAX_BUFFERED_BYTES, MAX_PAYLOAD_BYTES, Rejection, Signal, consumed, rejected, unconsumed,

@@ -137,6 +137,7 @@ fn word(event: &Event) -> String {
     let un = |deed: &Deed| if deed.is_do() { "" } else { "un-" };
     match event {
         Event::RunStarted { .. } => "started".to_owned(),
+        Event::StepReused { step, .. } => format!("{step}="),
         Event::StepStarted {
             step, attempt, deed, ..
         } => format!("{}{step}#{attempt}", un(deed)),

@@ -54,6 +54,16 @@ pub fn row_line(name: &str, row: &HistoryRow) -> Option<String> {
 fn words(event: &Event) -> Option<(Option<&str>, String)> {
     let words = match event {
         Event::RunStarted { .. } => (None, "started".to_owned()),
+        Event::StepReused {
+            step,
+            status,
+            name,
+            from,
+            ..
+        } => (
+            Some(&**step),
+            format!("{}, reused from {name} (run {from})", status.as_str()),
+        ),
         Event::StepStarted {
             step, deed: Deed::Undo, ..
         } => (Some(&**step), "undo started".to_owned()),
@@ -193,6 +203,19 @@ mod tests {
                 "greet: succeeded",
             ),
             (Event::StepSkipped { step: step.clone() }, "greet: skipped"),
+            (
+                Event::StepReused {
+                    step: step.clone(),
+                    from: uuid::Uuid::nil(),
+                    name: "hello-1".to_owned(),
+                    status: crate::engine::Reused::Succeeded,
+                    attempts: 1,
+                    output: json!(null),
+                    error: None,
+                    undoable: false,
+                },
+                "greet: Succeeded, reused from hello-1 (run 00000000-0000-0000-0000-000000000000)",
+            ),
             (
                 Event::StepFailed {
                     step,

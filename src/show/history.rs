@@ -25,7 +25,7 @@ fn paint(event: &str) -> Paint {
         "RunParked" | "RunPaused" | "CancelRequested" | "TerminateRequested" | "TakenOver" | "StepTimedOut" => {
             Paint::Warn
         }
-        "StepSkipped" => Paint::Dim,
+        "StepSkipped" | "StepReused" => Paint::Dim,
         _ => Paint::Plain,
     }
 }

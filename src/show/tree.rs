@@ -53,6 +53,9 @@ pub struct Work {
     /// What it waits for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waiting_for: Option<String>,
+    /// The WorkflowRun that did it, of which this run took it over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reused_from: Option<String>,
     /// Why it failed, or why its last attempt did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<StepError>,
@@ -99,6 +102,17 @@ struct Steps {
 impl Steps {
     fn apply(&mut self, event: &Event, at: Timestamp) {
         match event {
+            Event::StepReused {
+                step,
+                name,
+                status,
+                error,
+                ..
+            } => {
+                let work = self.work(step, Deed::Do, at);
+                work.end(status.as_str(), at, error.as_ref());
+                work.reused_from = Some(name.clone());
+            }
             Event::StepStarted {
                 step,
                 attempt,
@@ -191,6 +205,7 @@ impl Work {
             began_at: at,
             ended_at: None,
             waiting_for: None,
+            reused_from: None,
             error: None,
             attempts: Vec::new(),
         }
@@ -220,7 +235,8 @@ impl Work {
     }
 
     fn detail(&self) -> String {
-        let parts = [self.waiting_for.clone(), self.error.as_ref().map(reason)];
+        let reused = self.reused_from.as_ref().map(|run| format!("reused from {run}"));
+        let parts = [reused, self.waiting_for.clone(), self.error.as_ref().map(reason)];
         parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
     }
 }
@@ -290,8 +306,8 @@ fn work(name: String, work: &Work, now: Timestamp) -> Vec<Cell> {
         0 => String::new(),
         count => count.to_string(),
     };
-    let took = match work.status {
-        "Skipped" => String::new(),
+    let took = match (work.status, &work.reused_from) {
+        ("Skipped", _) | (_, Some(_)) => String::new(),
         _ => span(work.ended_at.unwrap_or(now).duration_since(work.began_at)),
     };
     vec![
@@ -480,6 +496,22 @@ STEP              STATUS      ATTEMPTS   TOOK     DETAIL
         let step = of(&events);
         assert_eq!((step.does.status, step.does.attempts.len()), ("Succeeded", 2));
         assert!(step.does.error.is_none(), "it did not fail in the end");
+    }
+
+    #[test]
+    fn what_was_reused_says_of_which_run() {
+        let reused = json!({"StepReused": {
+            "step": "charge", "from": "0192f3c4-7d1e-7aaa-8000-000000000009", "name": "order-6", "status": "Succeeded",
+            "attempts": 3, "output": {"id": "ch_1"}, "undoable": true
+        }});
+        let events = history(&[("10", reused), ("11", started("ship", 1, "11"))]);
+        let text = shown(super::super::runs::tests::row(), &events);
+        assert!(
+            text.contains("├─ charge   Succeeded                      reused from order-6\n"),
+            "{text}"
+        );
+        let value = serde_json::to_value(Tree::of(super::super::runs::tests::row(), &events)).unwrap();
+        assert_eq!(value["steps"][0]["reusedFrom"], "order-6");
     }
 
     #[test]

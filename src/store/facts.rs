@@ -170,6 +170,24 @@ pub struct RunFacts {
     pub finished_at: Option<Timestamp>,
 }
 
+impl Facts {
+    /// Of an object that the database knows nothing of.
+    pub fn none(uid: &str) -> Self {
+        Self {
+            uid: uid.to_owned(),
+            owner: None,
+            run: None,
+            wished: None,
+            run_row_missing: false,
+            retired: false,
+            active: 0,
+            stuck: 0,
+            succeeded: 0,
+            failed: 0,
+        }
+    }
+}
+
 impl Store {
     /// The facts of many objects in one statement and one snapshot, in the order asked.
     pub async fn facts(&self, of: &[FactsOf]) -> Result<Vec<Facts>, Error> {

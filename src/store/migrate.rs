@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
 use super::{Error, Refusal, Store, pool};
 
 /// The migrations of this release, oldest first; a number is its place, from 1.
-const MIGRATIONS: [Migration; 2] = [
+const MIGRATIONS: [Migration; 3] = [
     Migration {
         name: "0001_create_schema",
         sql: include_str!("../../migrations/0001_create_schema.sql"),
@@ -15,6 +15,10 @@ const MIGRATIONS: [Migration; 2] = [
     Migration {
         name: "0002_add_signals_and_sql_surface",
         sql: include_str!("../../migrations/0002_add_signals_and_sql_surface.sql"),
+    },
+    Migration {
+        name: "0003_add_retries",
+        sql: include_str!("../../migrations/0003_add_retries.sql"),
     },
 ];
 

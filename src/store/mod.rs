@@ -7,6 +7,7 @@
 //! | `connect`, `pool`, `warning` | connections, and refusing what cannot work; how a statement is sent |
 //! | `migrate`, `cluster` | the schema; whose database this is |
 //! | `start`, `command`, `facts`, `project` | the controller: runs from objects, and back |
+//! | `retry` | a run from an earlier one, whose work it takes over |
 //! | `post`, `signals` | Signal objects become mail, and what became of it |
 //! | `history` | journals, for people |
 //! | `surface` | the views and functions of the SQL surface, as a person's role may use them |
@@ -40,6 +41,7 @@ mod post;
 mod project;
 mod recovery;
 mod retention;
+mod retry;
 mod row;
 mod signals;
 mod start;
@@ -66,6 +68,7 @@ pub use post::{Posted, SignalWish, Target};
 pub use project::Changed;
 pub use recovery::{Dead, Deaths, TakeOver};
 pub use retention::Retired;
+pub use retry::{Former, FormerOf, Handover, Retrying, Taken};
 pub use signals::{ChangedSignal, SignalFacts, SignalOutcome};
 pub use start::{DeletionPolicy, Retention, Start, Submission, Submitted};
 pub use surface::{HistoryRow, RunFilter, RunRow, Surface, SurfaceError};

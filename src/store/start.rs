@@ -130,7 +130,7 @@ WITH wish AS (
   INSERT INTO everstep.audit (actor, operation, object_uid, run_id, epoch)
   SELECT 'controller', 'repaired', owner_uid, id, (SELECT epoch FROM everstep.cluster) FROM reborn
 )
-SELECT uid, stale, run_id,
+SELECT uid, stale, run_id, lost,
   NOT stale AND start_key IS NOT NULL AND run_id IS NULL AS waiting
 FROM wish
 ORDER BY place";
@@ -244,15 +244,19 @@ impl Store {
                 }
                 Err(error) => return Err(Error::of_statement(error)),
                 Ok(answer) => {
-                    if !answer.started.is_empty() {
-                        self.ring(Bell::Work);
-                    }
-                    if answer.commanded {
-                        self.ring(Bell::Mail);
-                    }
+                    self.ring_for(&answer);
                     return answer.read();
                 }
             }
+        }
+    }
+
+    pub(super) fn ring_for(&self, answer: &Answer) {
+        if !answer.started.is_empty() {
+            self.ring(Bell::Work);
+        }
+        if answer.commanded {
+            self.ring(Bell::Mail);
         }
     }
 }
@@ -276,21 +280,27 @@ impl DeletionPolicy {
 }
 
 /// The rows of both answers, not read yet: a row that cannot be read is no reason to roll back.
-struct Answer {
-    started: Vec<PgRow>,
-    found: Vec<PgRow>,
+pub(super) struct Answer {
+    pub(super) started: Vec<PgRow>,
+    pub(super) found: Vec<PgRow>,
     /// A run was told something.
     commanded: bool,
 }
 
 async fn submit(link: &mut Link<'_>, wishes: &[Submission]) -> Result<Answer, sqlx::Error> {
     link.begin().await?;
+    let answer = carry_out(link, wishes).await?;
+    link.commit().await?;
+    Ok(answer)
+}
+
+/// The statements of a submission, in a transaction that the caller has begun and commits.
+pub(super) async fn carry_out(link: &mut Link<'_>, wishes: &[Submission]) -> Result<Answer, sqlx::Error> {
     link.execute(objects(sqlx::query(LOCK), wishes)).await?;
     link.execute(define(wishes)).await?;
     let started = link.fetch(start(wishes)).await?;
     let found = link.fetch(read(wishes)).await?;
     let commanded = command::any(wishes) && !link.fetch(command::send(wishes)).await?.is_empty();
-    link.commit().await?;
     Ok(Answer {
         started,
         found,
@@ -355,7 +365,7 @@ fn each<'w, T>(wishes: &'w [Submission], of: impl Fn(&'w Submission) -> T) -> Ve
 }
 
 impl Answer {
-    fn read(&self) -> Result<Vec<Submitted>, Error> {
+    pub(super) fn read(&self) -> Result<Vec<Submitted>, Error> {
         let started: HashSet<Uuid> = self
             .started
             .iter()

@@ -324,6 +324,12 @@ pub(crate) const RUNS: &[(&str, &str, Answer)] = &[
         "{input: {}}",
         &["spec", "exactly one of workflowRef and workflow"],
     ),
+    ("of an earlier run", "retryOf: {name: r}", ACCEPTED),
+    (
+        "of two and an earlier run",
+        "{workflowRef: {name: w}, workflow: {steps: [STEP]}, retryOf: {name: r}}",
+        &["spec", "exactly one of workflowRef and workflow"],
+    ),
     (
         "of two",
         "{workflowRef: {name: w}, workflow: {steps: [STEP]}}",

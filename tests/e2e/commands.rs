@@ -292,18 +292,6 @@ async fn run_whose_object_is_deleted_is_cancelled() {
     assert_eq!(target.told(), ["made", "undone", "Cancelled"]);
 }
 
-#[tokio::test]
-async fn retry_of_another_run_is_not_supported_yet() {
-    let system = System::new("retryof").await;
-    let _controller = system.start("controller", &[]).await;
-    let spec = "{workflowRef: {name: w}, retryOf: {name: earlier}}";
-    system.apply(&workflow_run("again", spec)).await;
-    let refused = |it: &Value| condition(it, "Accepted")["reason"] == "InvalidSpec";
-    let again = until(&system, "again", "is refused", refused).await;
-    let message = condition(&again, "Accepted")["message"].as_str().unwrap();
-    assert!(message.contains("spec.retryOf: not supported yet"), "{message}");
-}
-
 async fn until(system: &System, name: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
     system.until_of("workflowruns", name, what, holds).await
 }

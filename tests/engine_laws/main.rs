@@ -56,3 +56,23 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    // Each case is two walks.
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_law_holds_for_a_run_that_takes_up_another(
+        body in body(),
+        happenings in proptest::collection::vec(happening(), 0..40),
+        later in proptest::collection::vec(happening(), 0..40),
+    ) {
+        let mut walk = Walk::new(&body);
+        happenings.iter().for_each(|happening| walk.happen(happening));
+        walk.finish();
+        if let Some(mut again) = walk.again(&body) {
+            later.iter().for_each(|happening| again.happen(happening));
+            again.finish();
+        }
+    }
+}

@@ -6,8 +6,8 @@ use std::{
 };
 
 use everstep::engine::{
-    Deed, Definition, Effect, ErrorKind, Event, Input, Mail, Origin, Outcome, Phase, Run, Signal, StepError, advance,
-    apply, decide, effects, rejected, request, summary, unconsumed,
+    Deed, Definition, Earlier, Effect, ErrorKind, Event, Input, Mail, Origin, Outcome, Phase, Run, Signal, StepError,
+    advance, apply, decide, effects, rejected, request, summary, unconsumed,
 };
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
@@ -112,6 +112,22 @@ impl Walk {
             gone: BTreeSet::new(),
             now: "2026-11-21T09:00:00Z".parse().unwrap(),
         }
+    }
+
+    /// The run that takes this one up again, before anybody has carried it; none: it cannot be taken up.
+    pub(crate) fn again(&self, body: &Value) -> Option<Self> {
+        let earlier = Earlier::new(origin(), body, &self.journal);
+        let journal = earlier.reuse(&self.def, body, None).ok()?;
+        let run = Run::rebuild(origin(), None, &journal).unwrap();
+        let mut again = Self {
+            restored: run.clone(),
+            run,
+            now: self.now,
+            ..Self::new(body)
+        };
+        again.hold_history(&journal);
+        again.journal = journal;
+        Some(again)
     }
 
     pub(crate) fn happen(&mut self, happening: &Happening) {
@@ -249,7 +265,9 @@ impl Walk {
                 Event::StepSucceeded { step, deed, .. }
                 | Event::StepFailed { step, deed, .. }
                 | Event::StepCancelled { step, deed } => (None, of(step, *deed)),
-                Event::StepSkipped { step } | Event::StepTimedOut { step } => (None, of(step, Deed::Do)),
+                Event::StepReused { step, .. } | Event::StepSkipped { step } | Event::StepTimedOut { step } => {
+                    (None, of(step, Deed::Do))
+                }
                 Event::RunRetried { steps, deed, .. } => {
                     for step in steps {
                         assert!(

@@ -11,6 +11,7 @@ mod connecting;
 mod controlling;
 mod durability;
 mod granting;
+mod handing_over;
 mod pgbouncer;
 mod plans;
 mod pooled;

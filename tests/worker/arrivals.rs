@@ -5,14 +5,15 @@ use serde_json::json;
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
-use crate::rig::{Rig, submission};
+use crate::rig::Rig;
+use crate::support::submission::submission;
 
 /// A Workflow that is started by SQL only.
 async fn shop() -> Rig {
     let rig = Rig::new().await;
     let order = Submission {
         start: None,
-        ..submission("order", &json!({"steps": [{"name": "a", "set": {"x": 1}}]}))
+        ..submission("default", "order", &json!({"steps": [{"name": "a", "set": {"x": 1}}]}))
     };
     rig.store.submit(&[order]).await.unwrap();
     rig.execute("SELECT everstep.grant_namespace(SESSION_USER::text, 'default')")

@@ -94,6 +94,16 @@ pub mod reason {
     pub const WORKFLOW_NOT_FOUND: &str = "WorkflowNotFound";
     /// The Workflow that is to be run cannot be run.
     pub const WORKFLOW_INVALID: &str = "WorkflowInvalid";
+    /// The WorkflowRun that is to be retried has started no run yet.
+    pub const RUN_NOT_FOUND: &str = "RunNotFound";
+    /// The run that is to be retried has not ended.
+    pub const RUN_NOT_ENDED: &str = "RunNotEnded";
+    /// What the run that is to be retried did is not kept any more.
+    pub const RUN_FORGOTTEN: &str = "RunForgotten";
+    /// The history of the run that is to be retried is too large.
+    pub const HISTORY_TOO_LARGE: &str = "HistoryTooLarge";
+    /// Another run has taken over what the run did that is to be retried.
+    pub const ALREADY_RETRIED: &str = "AlreadyRetried";
     /// The signal is in the inbox of its run.
     pub const STORED: &str = "Stored";
     /// A step has taken the signal.

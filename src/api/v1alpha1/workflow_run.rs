@@ -34,13 +34,14 @@ use crate::api::schema;
 )]
 #[schemars(extend("x-kubernetes-validations" = rules()))]
 pub struct WorkflowRunSpec {
-    /// The Workflow whose definition is run.
+    /// The Workflow whose definition is run. With `retryOf` neither this nor `workflow` is needed: then it is the definition
+    /// of the earlier run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workflow_ref: Option<WorkflowRef>,
     /// A definition of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workflow: Option<WorkflowSpec>,
-    /// Free JSON, up to 256 KiB: the run's input; that of the definition when absent.
+    /// Free JSON, up to 256 KiB: the run's input; when absent that of the definition, or of the run that `retryOf` names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::named_free_object")]
     pub input: Option<Map<String, Value>>,
@@ -61,7 +62,8 @@ pub struct WorkflowRunSpec {
     /// What the run is to do; `Running` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub desired_state: Option<DesiredState>,
-    /// An earlier run that this one does again, from a step on.
+    /// An earlier run that has ended, and that this one does again from a step on. What the steps above it did is taken over,
+    /// with their outputs, and not done again; it is undone if this run does not succeed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<RetryOf>,
 }
@@ -92,10 +94,11 @@ pub enum DesiredState {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RetryOf {
-    /// Name of the WorkflowRun.
+    /// Name of its WorkflowRun.
     #[schemars(schema_with = "schema::object_name")]
     pub name: String,
-    /// The first step that is done again: of those before it the recorded outputs are used.
+    /// The first step of the list `steps` that is done again: of those above it the recorded outputs are used. When absent,
+    /// the first one that did not go through, or that was undone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::name")]
     pub from_step: Option<String>,
@@ -142,8 +145,11 @@ fn rules() -> Vec<Rule> {
         );
         Rule::new(rule).message(&*format!("{field} never changes; create another WorkflowRun"))
     });
-    let definition = Rule::new("has(self.workflowRef) != has(self.workflow)")
-        .message("a WorkflowRun has exactly one of workflowRef and workflow");
+    let definition = Rule::new(
+        "has(self.workflowRef) != has(self.workflow) || \
+         (has(self.retryOf) && !has(self.workflowRef) && !has(self.workflow))",
+    )
+    .message("a WorkflowRun has exactly one of workflowRef and workflow; neither is needed with retryOf");
     let last = Rule::new(
         "!has(oldSelf.desiredState) || !(oldSelf.desiredState in ['Cancelled', 'Terminated']) || \
          (has(self.desiredState) && self.desiredState == oldSelf.desiredState)",

@@ -124,7 +124,8 @@ fn of_run(object: &Value, manifests: &Manifests) -> Result<Submission, Vec<Viola
         return wrong("spec.desiredState", "`dev` starts every run; remove it");
     }
     let work = match &wish.source {
-        Source::Inline { .. } => run_intent::work(&wish.source, &Value::Null)?,
+        // Refused above: there is no earlier run.
+        Source::Inline { .. } | Source::Retried { .. } => run_intent::work(&wish.source, &Value::Null)?,
         Source::Workflow(wanted) => {
             let is_it = |workflow: &&Value| identity(workflow) == (namespace.clone(), wanted.clone());
             let Some(workflow) = manifests.workflows.iter().find(is_it) else {

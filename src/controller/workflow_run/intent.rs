@@ -32,8 +32,10 @@ pub(crate) struct Wish {
     pub(crate) source: Source,
     /// What makes the start unique.
     pub(crate) start_key: String,
-    /// The run's input; none: the definition's.
+    /// The run's input; none: the definition's, or that of the run that is taken up again.
     pub(crate) input: Option<Value>,
+    /// The run that is taken up again.
+    pub(crate) retry: Option<Retry>,
     pub(crate) readiness: Readiness,
     pub(crate) deletion_policy: DeletionPolicy,
     pub(crate) desired: Desired,
@@ -53,6 +55,20 @@ pub(crate) enum Source {
         /// The definition.
         spec: Value,
     },
+    /// With the run that is taken up again.
+    Retried {
+        /// Name of the Workflow that this run was one of, as soon as it is known.
+        workflow: String,
+    },
+}
+
+/// An earlier run that is taken up again.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Retry {
+    /// Name of its WorkflowRun.
+    pub(crate) name: String,
+    /// The first step that is done again.
+    pub(crate) from_step: Option<String>,
 }
 
 /// What the run is to do.
@@ -80,7 +96,7 @@ impl Wish {
     /// Name of the Workflow that the run counts as one of.
     pub(crate) fn workflow(&self) -> &str {
         match &self.source {
-            Source::Workflow(name) | Source::Inline { name, .. } => name,
+            Source::Workflow(name) | Source::Inline { name, .. } | Source::Retried { workflow: name } => name,
         }
     }
 
@@ -142,7 +158,8 @@ pub(crate) fn of(uid: &str, name: &str, spec: &Value) -> Result<Wish, Vec<Violat
         return Err(vec![violation("spec", message)]);
     };
     let mut violations = unknown(spec);
-    let source = source(name, spec, &mut violations);
+    let retry = retry(name, spec, &mut violations);
+    let source = source(name, spec, retry.is_some(), &mut violations);
     let key = text(spec, "idempotencyKey", &mut violations);
     let readiness = match text(spec, "readiness", &mut violations).as_deref() {
         None | Some("Completed") => Readiness::Completed,
@@ -182,6 +199,7 @@ pub(crate) fn of(uid: &str, name: &str, spec: &Value) -> Result<Wish, Vec<Violat
             source,
             start_key: key.map_or_else(|| format!("run/{uid}"), |key| format!("key/{key}")),
             input: spec.get("input").filter(|input| !input.is_null()).cloned(),
+            retry,
             readiness,
             deletion_policy,
             desired,
@@ -197,7 +215,7 @@ pub(crate) fn of(uid: &str, name: &str, spec: &Value) -> Result<Wish, Vec<Violat
 /// What is wrong with it; paths of an own definition begin with `spec.workflow`.
 pub(crate) fn work(source: &Source, workflow: &Value) -> Result<Work, Vec<Violation>> {
     match source {
-        Source::Workflow(_) => work_of(workflow),
+        Source::Workflow(_) | Source::Retried { .. } => work_of(workflow),
         Source::Inline { spec, .. } => {
             inline(spec).map_err(|violations| violations.into_iter().map(within_workflow).collect())
         }
@@ -205,17 +223,43 @@ pub(crate) fn work(source: &Source, workflow: &Value) -> Result<Work, Vec<Violat
 }
 
 fn unknown(spec: &Map<String, Value>) -> Vec<Violation> {
-    let unknown = present(spec).filter_map(|(field, _)| match field {
-        "retryOf" => Some((field, "not supported yet; remove it")),
-        known if FIELDS.contains(&known) => None,
-        other => Some((other, "unknown field")),
-    });
+    let unknown = present(spec).filter(|(field, _)| !FIELDS.contains(field));
     unknown
-        .map(|(field, message)| violation(&format!("spec.{field}"), message))
+        .map(|(field, _)| violation(&format!("spec.{field}"), "unknown field"))
         .collect()
 }
 
-fn source(name: &str, spec: &Map<String, Value>, violations: &mut Vec<Violation>) -> Option<Source> {
+fn retry(name: &str, spec: &Map<String, Value>, violations: &mut Vec<Violation>) -> Option<Retry> {
+    let (_, given) = present(spec).find(|(field, _)| *field == "retryOf")?;
+    let mut wrong = |field: &str, message: &str| violations.push(violation(&format!("spec.retryOf{field}"), message));
+    let Some(given) = given.as_object() else {
+        wrong(
+            "",
+            "must be an object: `name` of a WorkflowRun, and `fromStep` if need be",
+        );
+        return None;
+    };
+    for (field, _) in present(given).filter(|(field, _)| !["name", "fromStep"].contains(field)) {
+        wrong(&format!(".{field}"), "unknown field");
+    }
+    let text = |field| given.get(field).filter(|value| !value.is_null());
+    let step = text("fromStep").map(|step| step.as_str().filter(|step| !step.is_empty()));
+    if step == Some(None) {
+        wrong(".fromStep", "must be the name of a step");
+    }
+    let earlier = text("name").and_then(Value::as_str).filter(|name| !name.is_empty());
+    match earlier {
+        None => wrong(".name", "is missing: the name of a WorkflowRun"),
+        Some(earlier) if earlier == name => wrong(".name", "is this object's own: name an earlier WorkflowRun"),
+        Some(_) => {}
+    }
+    Some(Retry {
+        name: earlier.unwrap_or_default().to_owned(),
+        from_step: step.flatten().map(str::to_owned),
+    })
+}
+
+fn source(name: &str, spec: &Map<String, Value>, is_retry: bool, violations: &mut Vec<Violation>) -> Option<Source> {
     let given = |field: &str| spec.get(field).filter(|value| !value.is_null());
     match (given("workflowRef"), given("workflow")) {
         (Some(reference), None) => {
@@ -232,10 +276,13 @@ fn source(name: &str, spec: &Map<String, Value>, violations: &mut Vec<Violation>
             name: name.to_owned(),
             spec: definition.clone(),
         }),
+        (None, None) if is_retry => Some(Source::Retried {
+            workflow: String::new(),
+        }),
         (Some(_), Some(_)) | (None, None) => {
             violations.push(violation(
                 "spec",
-                "must have exactly one of `workflowRef` and `workflow`",
+                "must have exactly one of `workflowRef` and `workflow`; neither with `retryOf`, for the same definition",
             ));
             None
         }
@@ -263,7 +310,7 @@ fn wrong<T>(violations: &mut Vec<Violation>, field: &str, allowed: &str, instead
 }
 
 /// `check_input` speaks of `input`.
-fn within_spec(violation: Violation) -> Violation {
+pub(super) fn within_spec(violation: Violation) -> Violation {
     Violation {
         path: match violation.path.starts_with("spec") {
             true => violation.path,
@@ -316,18 +363,39 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_yet_is_refused_and_never_ignored() {
-        for (field, value) in [
-            ("retryOf", json!({"name": "r"})),
-            ("deletionPolicy", json!("Foreground")),
-        ] {
-            let violations = read(&with(field, value)).unwrap_err();
-            let [violation] = &violations[..] else {
-                panic!("{violations:?}")
-            };
-            assert_eq!(violation.path, format!("spec.{field}"));
-            assert!(violation.message.contains("not supported yet"), "{violation}");
-        }
+        let violations = read(&with("deletionPolicy", json!("Foreground"))).unwrap_err();
+        let [violation] = &violations[..] else {
+            panic!("{violations:?}")
+        };
+        assert_eq!(violation.path, "spec.deletionPolicy");
+        assert!(violation.message.contains("not supported yet"), "{violation}");
         assert_eq!(read(&with("colour", json!(1))).unwrap_err()[0].path, "spec.colour");
+    }
+
+    #[test]
+    fn earlier_run_is_named_with_or_without_a_definition() {
+        let retry = |spec: Value| read(&spec).map(|wish| (wish.source, wish.retry.unwrap()));
+        let (source, named) = retry(json!({"retryOf": {"name": "order-7", "fromStep": "ship"}})).unwrap();
+        assert_eq!(
+            source,
+            Source::Retried {
+                workflow: String::new()
+            }
+        );
+        assert_eq!((&*named.name, named.from_step.as_deref()), ("order-7", Some("ship")));
+        let (source, named) = retry(with("retryOf", json!({"name": "order-7"}))).unwrap();
+        assert_eq!((source, named.from_step), (Source::Workflow("order".to_owned()), None));
+        for (wrong, path) in [
+            (json!({}), "spec.retryOf.name"),
+            (json!({"name": "again"}), "spec.retryOf.name"),
+            (json!({"name": "r", "fromStep": 1}), "spec.retryOf.fromStep"),
+            (json!({"name": "r", "namespace": "other"}), "spec.retryOf.namespace"),
+            (json!("r"), "spec.retryOf"),
+        ] {
+            let violations = read(&with("retryOf", wrong)).unwrap_err();
+            assert_eq!(violations[0].path, path, "{violations:?}");
+        }
+        assert!(read(&json!({"workflowRef": {"name": "w"}, "workflow": {}, "retryOf": {"name": "r"}})).is_err());
     }
 
     #[test]

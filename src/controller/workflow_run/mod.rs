@@ -1,10 +1,12 @@
 //! Reconciles a WorkflowRun: the same four steps as a Workflow's, for one run that was asked for by name.
 //!
 //! The definition is looked up once: the object is pinned to what it was accepted with, also when its run starts later,
-//! and a Workflow that changes or goes afterwards is nothing to it.
+//! and a Workflow that changes or goes afterwards is nothing to it. One that takes up an earlier run again (`retry`) begins
+//! with what that one did.
 
 pub(crate) mod intent;
 mod order;
+mod retry;
 mod status;
 
 use std::sync::Arc;
@@ -23,7 +25,7 @@ use super::workflow::is_held;
 use super::{Error, Next, Shared, expiry, seen};
 use crate::api::v1alpha1::WorkflowRunStatus;
 use crate::engine::Violation;
-use crate::store::{self, Facts, FactsOf, Submission};
+use crate::store::{self, Facts, FactsOf, Retrying, Submission};
 
 /// Between two looks at a run that another object, or nobody, is told of.
 const FOREIGN: Duration = Duration::from_secs(2);
@@ -46,6 +48,17 @@ enum Answer {
     BadWorkflow(Vec<Violation>),
     /// The Workflow starts no run now.
     Suspended,
+    /// There is no such run to take up again, or none was started yet.
+    NoRun,
+    /// The run to take up again has not ended; what to do.
+    NotEnded(String),
+    /// That run cannot be taken up again.
+    Refused {
+        /// A CamelCase constant.
+        reason: &'static str,
+        /// What is in the way, and what to do.
+        message: String,
+    },
     /// We have not seen all Workflows yet, nor this one: nothing can be said of it.
     NotListed,
 }
@@ -57,22 +70,39 @@ pub(super) async fn reconcile(shared: &Shared, key: &Key) -> Result<Next, Error>
     };
     // Before the facts are read, so that they are at least as new.
     let changed = shared.unprojected.of(key);
-    let wish = match seen.spec().and_then(|spec| intent::of(&seen.uid, &key.name, spec)) {
+    let mut wish = match seen.spec().and_then(|spec| intent::of(&seen.uid, &key.name, spec)) {
         Ok(wish) => wish,
         Err(violations) => return refuse(shared, key, &seen, &violations, changed).await,
     };
-    let facts = match submit(shared, key, &seen, &wish).await {
+    let submitted = match retry::name(shared, key, &seen.uid, &mut wish).await {
+        Ok(true) => submit(shared, key, &seen, &wish).await,
+        // Nothing is to begin, or all has been said.
+        Ok(false) if wish.desired.ends() || status::has_ended(&seen.status) => {
+            Ok(Answer::Facts(Box::new(Facts::none(&seen.uid))))
+        }
+        Ok(false) => Ok(Answer::NoRun),
+        Err(error) => Err(error),
+    };
+    let facts = match submitted {
         Ok(Answer::Facts(facts)) => facts,
         Ok(Answer::JustStarted | Answer::NotListed) => return Ok(Next::After(FIRST_LOOK.unsigned_abs())),
         Ok(Answer::Stale) => return Ok(Next::Soon),
         Ok(Answer::Invalid(violations)) => {
             return project(shared, key, &seen, Known::Invalid(&violations, None)).await;
         }
-        Ok(Answer::NoWorkflow) => return await_workflow(shared, key, &seen, Known::NoWorkflow(wish.workflow())).await,
+        Ok(Answer::NoWorkflow) => return await_other(shared, key, &seen, Known::NoWorkflow(wish.workflow())).await,
         Ok(Answer::BadWorkflow(violations)) => {
-            return await_workflow(shared, key, &seen, Known::BadWorkflow(&violations)).await;
+            return await_other(shared, key, &seen, Known::BadWorkflow(&violations)).await;
         }
-        Ok(Answer::Suspended) => return await_workflow(shared, key, &seen, Known::Suspended(wish.workflow())).await,
+        Ok(Answer::NoRun) => {
+            let name = wish.retry.as_ref().map_or("", |retry| &*retry.name);
+            return await_other(shared, key, &seen, Known::NoRun(name)).await;
+        }
+        Ok(Answer::NotEnded(message)) => return await_other(shared, key, &seen, Known::NotEnded(&message)).await,
+        Ok(Answer::Refused { reason, message }) => {
+            return project(shared, key, &seen, Known::Refused(reason, &message)).await;
+        }
+        Ok(Answer::Suspended) => return await_other(shared, key, &seen, Known::Suspended(wish.workflow())).await,
         Err(error) => {
             project(shared, key, &seen, Known::StoreUnavailable(&error.to_string())).await?;
             return Err(error.into());
@@ -140,16 +170,36 @@ async fn submit(shared: &Shared, key: &Key, seen: &Seen, wish: &Wish) -> Result<
         Wants::NewerObject => return Ok(Answer::Stale),
         Wants::Submission => {}
     }
-    if let Source::Workflow(name) = &wish.source {
-        let workflow = Key::new(Kind::Workflow, &key.namespace, name);
-        shared.waiting.add(key, &workflow);
+    if let Some(other) = awaited(key, wish) {
+        shared.waiting.add(key, &other);
     }
-    let order = match order::order(&shared.workflows, key, wish, &known) {
+    let former = match retry::former(shared, key, wish, &known).await? {
+        Ok(former) => former,
+        Err(answer) => return Ok(answer),
+    };
+    let former = former.as_deref();
+    let order = match order::order(&shared.workflows, key, wish, &known, former) {
         Ok(order) => order,
         Err(answer) => return Ok(answer),
     };
+    let starts = wish.desired.starts() || known.run_row_missing;
+    let work = match former.filter(|_| starts) {
+        None => None,
+        Some(former) => match retry::handover(shared, wish, &order, &known, former).await? {
+            Ok(work) => work,
+            Err(answer) => return Ok(answer),
+        },
+    };
     shared.waiting.remove(key);
-    let submitted = shared.submit.ask(submission(key, seen, wish, order, &known)).await?;
+    let submission = submission(key, seen, wish, order, &known, former);
+    let submitted = match work {
+        None => shared.submit.ask(submission).await?,
+        Some(work) => match shared.store.submit_retry(&submission, &work).await? {
+            Some(submitted) => submitted,
+            // Somebody was quicker, or retention was: the next look says who.
+            None => return Ok(Answer::Stale),
+        },
+    };
     if submitted.stale {
         return Ok(Answer::Stale);
     }
@@ -206,7 +256,15 @@ fn was_held(facts: &Facts) -> bool {
     told || is_held_by_nobody(facts)
 }
 
-fn submission(key: &Key, seen: &Seen, wish: &Wish, order: Order, facts: &Facts) -> Submission {
+fn submission(
+    key: &Key,
+    seen: &Seen,
+    wish: &Wish,
+    order: Order,
+    facts: &Facts,
+    former: Option<&Retrying>,
+) -> Submission {
+    let input = wish.input.as_ref().map(Value::to_string);
     let exists = facts.wished.is_some() || facts.run_row_missing;
     Submission {
         uid: seen.uid.clone(),
@@ -222,7 +280,7 @@ fn submission(key: &Key, seen: &Seen, wish: &Wish, order: Order, facts: &Facts) 
         body: order.body,
         start: (exists || wish.desired.starts()).then(|| store::Start {
             start_key: wish.start_key.clone(),
-            input: wish.input.as_ref().map(Value::to_string),
+            input: input.or_else(|| former?.input.clone()),
             trigger: "WorkflowRun".to_owned(),
         }),
         only_when_idle: false,
@@ -240,8 +298,18 @@ async fn facts(shared: &Shared, key: &Key, uid: &str, wish: &Wish) -> Result<Fac
     shared.facts.ask(of).await
 }
 
-/// Shows why the run has not started, and looks again after a while, should no change of its Workflow wake us before.
-async fn await_workflow(shared: &Shared, key: &Key, seen: &Seen, known: Known<'_>) -> Result<Next, Error> {
+/// Whose change may let the run begin.
+fn awaited(key: &Key, wish: &Wish) -> Option<Key> {
+    let other = |kind, name: &str| Some(Key::new(kind, &key.namespace, name));
+    match (&wish.retry, &wish.source) {
+        (Some(retry), _) => other(Kind::WorkflowRun, &retry.name),
+        (None, Source::Workflow(name)) => other(Kind::Workflow, name),
+        (None, Source::Inline { .. } | Source::Retried { .. }) => None,
+    }
+}
+
+/// Shows why the run has not started, and looks again after a while, should no change of what it waits for wake us before.
+async fn await_other(shared: &Shared, key: &Key, seen: &Seen, known: Known<'_>) -> Result<Next, Error> {
     let created = seen.object.metadata.creation_timestamp.as_ref().map(|at| at.0);
     let waited = created.and_then(|created| Duration::try_from(shared.store.now().duration_since(created)).ok());
     let waited = waited.unwrap_or_default();
@@ -268,6 +336,9 @@ async fn project(shared: &Shared, key: &Key, seen: &Seen, known: Known<'_>) -> R
         | Known::NoWorkflow(_)
         | Known::BadWorkflow(_)
         | Known::Suspended(_)
+        | Known::NoRun(_)
+        | Known::NotEnded(_)
+        | Known::Refused(..)
         | Known::StoreUnavailable(_) => None,
     };
     show::show(shared, key, seen, &next, since, now).await

@@ -11,24 +11,35 @@ use super::intent::{self, Order, Source, Wish};
 use crate::controller::cache::Cache;
 use crate::controller::key::{Key, Kind};
 use crate::controller::workflow;
-use crate::store::Facts;
+use crate::engine::Definition;
+use crate::store::{Facts, Retrying};
 
-/// What to run: what was accepted before, or else what the definition says now.
-pub(super) fn order(workflows: &Cache, key: &Key, wish: &Wish, facts: &Facts) -> Result<Order, Answer> {
+/// Stands for a definition that the database has.
+pub(super) const UNREAD: &str = "null";
+
+/// What to run: what was accepted before, or else what the definition says now; of a run that takes up an earlier one
+/// again perhaps what that one did.
+pub(super) fn order(
+    workflows: &Cache,
+    key: &Key,
+    wish: &Wish,
+    facts: &Facts,
+    former: Option<&Retrying>,
+) -> Result<Order, Answer> {
     let accepted = facts.owner.as_ref();
     let pinned = facts
         .wished
         .as_ref()
         .map(|run| &run.revision)
         .or_else(|| accepted.map(|owner| &owner.revision));
-    let found = find(workflows, key, wish);
+    let found = find(workflows, key, wish, former);
     let order = match (pinned, found) {
         (None, found) => found?,
         (Some(revision), Ok(order)) if order.revision == *revision => order,
         (Some(revision), Ok(_) | Err(_)) => Order {
             revision: revision.clone(),
             // The definition is in the database, since a run of it is, and this is not read.
-            body: "null".to_owned(),
+            body: UNREAD.to_owned(),
             retention: accepted.map(|owner| owner.retention).unwrap_or_default(),
         },
     };
@@ -49,6 +60,8 @@ fn is_suspended(workflows: &Cache, key: &Key, wish: &Wish) -> Result<bool, Answe
     let workflow = match &wish.source {
         Source::Inline { .. } => None,
         Source::Workflow(name) => look_up(workflows, key, name)?,
+        // It is perhaps not of a Workflow at all, and then there is none of that name.
+        Source::Retried { workflow } => look_up(workflows, key, workflow)?,
     };
     Ok(workflow.is_some_and(|workflow| workflow.data.get("spec").is_some_and(workflow::intent::is_suspended)))
 }
@@ -63,8 +76,9 @@ fn look_up(workflows: &Cache, key: &Key, name: &str) -> Result<Option<Arc<Dynami
     }
 }
 
-fn find(workflows: &Cache, key: &Key, wish: &Wish) -> Result<Order, Answer> {
+fn find(workflows: &Cache, key: &Key, wish: &Wish, former: Option<&Retrying>) -> Result<Order, Answer> {
     let work = match &wish.source {
+        Source::Retried { .. } => return as_before(wish, former.ok_or(Answer::NoRun)?),
         Source::Inline { .. } => intent::work(&wish.source, &Value::Null).map_err(Answer::Invalid)?,
         Source::Workflow(name) => {
             let workflow = look_up(workflows, key, name)?.ok_or(Answer::NoWorkflow)?;
@@ -72,7 +86,33 @@ fn find(workflows: &Cache, key: &Key, wish: &Wish) -> Result<Order, Answer> {
             intent::work(&wish.source, spec).map_err(Answer::BadWorkflow)?
         }
     };
-    wish.order(work).map_err(Answer::Invalid)
+    let ordered = match former {
+        Some(former) if wish.input.is_none() && !former.origin.input.is_null() => {
+            let input = Some(former.origin.input.clone());
+            Wish { input, ..wish.clone() }.order(work)
+        }
+        Some(_) | None => wish.order(work),
+    };
+    ordered.map_err(Answer::Invalid)
+}
+
+/// The definition of the earlier run: the database has it, and what it was accepted with is right for its input.
+fn as_before(wish: &Wish, former: &Retrying) -> Result<Order, Answer> {
+    if let Some(input) = &wish.input {
+        let body: Value = serde_json::from_str(&former.body).unwrap_or_default();
+        let definition = Definition::compile(&body).map_err(Answer::BadWorkflow)?;
+        let violations = definition.check_input(input);
+        if !violations.is_empty() {
+            return Err(Answer::Invalid(
+                violations.into_iter().map(intent::within_spec).collect(),
+            ));
+        }
+    }
+    Ok(Order {
+        revision: former.origin.revision.clone(),
+        body: former.body.clone(),
+        retention: former.retention,
+    })
 }
 
 #[cfg(test)]
@@ -107,7 +147,13 @@ mod tests {
     }
 
     fn ordered(workflows: &Cache, desired: &str, facts: &Facts) -> Result<Order, Answer> {
-        order(workflows, &Key::new(Kind::WorkflowRun, "n", "r"), &wish(desired), facts)
+        order(
+            workflows,
+            &Key::new(Kind::WorkflowRun, "n", "r"),
+            &wish(desired),
+            facts,
+            None,
+        )
     }
 
     #[test]

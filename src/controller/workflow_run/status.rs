@@ -23,6 +23,10 @@ const FURTHER: &str = "the run has ended; create another WorkflowRun";
 /// Why a run may not do what its object says.
 const FOREIGN: &str = "the run was started under the same key by somebody else, who alone commands it";
 
+/// What is waited for.
+const WORKFLOW: &str = "the Workflow";
+const EARLIER: &str = "the run that is to be retried";
+
 /// What is known about an object.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Known<'a> {
@@ -34,6 +38,12 @@ pub(crate) enum Known<'a> {
     BadWorkflow(&'a [Violation]),
     /// The Workflow of this name is suspended, and no run was started yet.
     Suspended(&'a str),
+    /// The WorkflowRun of this name, whose run is to be taken up again, has started none.
+    NoRun(&'a str),
+    /// The run that is to be taken up again has not ended.
+    NotEnded(&'a str),
+    /// The run cannot be taken up again: reason and message.
+    Refused(&'a str, &'a str),
     /// It was accepted; how things are.
     Accepted(&'a Wish, &'a Facts),
     /// The database cannot be asked.
@@ -46,12 +56,18 @@ pub(crate) fn of(before: &WorkflowRunStatus, generation: i64, known: Known<'_>, 
         Known::Invalid(violations, facts) => refused(violations, facts, before),
         Known::NoWorkflow(name) => {
             let message = format!("there is no Workflow {name} yet");
-            (before.clone(), awaits(reason::WORKFLOW_NOT_FOUND, &message))
+            (before.clone(), awaits(reason::WORKFLOW_NOT_FOUND, &message, WORKFLOW))
         }
         Known::BadWorkflow(violations) => {
             let message = format!("the Workflow cannot be run:\n{}", violations_message(violations));
-            (before.clone(), awaits(reason::WORKFLOW_INVALID, &message))
+            (before.clone(), awaits(reason::WORKFLOW_INVALID, &message, WORKFLOW))
         }
+        Known::NoRun(name) => {
+            let message = format!("there is no WorkflowRun {name} that has started a run yet");
+            (before.clone(), awaits(reason::RUN_NOT_FOUND, &message, EARLIER))
+        }
+        Known::NotEnded(message) => (before.clone(), awaits(reason::RUN_NOT_ENDED, message, EARLIER)),
+        Known::Refused(reason, message) => (before.clone(), no_way(reason, message)),
         Known::Suspended(name) => (before.clone(), held_back(name)),
         Known::Accepted(_, facts) if is_over(before, facts) => {
             (before.clone(), [vec![acceptance()], kept(before)].concat())
@@ -93,6 +109,11 @@ pub(crate) fn ended_at(status: &WorkflowRunStatus, facts: &Facts) -> Option<Time
         true => finished(status).map(|condition| condition.last_transition_time.0),
         false => facts.wished.as_ref()?.finished_at,
     }
+}
+
+/// Whether the object has said that its work is over.
+pub(crate) fn has_ended(status: &WorkflowRunStatus) -> bool {
+    finished(status).is_some()
 }
 
 fn finished(status: &WorkflowRunStatus) -> Option<&Condition> {
@@ -144,11 +165,20 @@ fn kept(before: &WorkflowRunStatus) -> Vec<Draft> {
 }
 
 /// The definition may still come, or come right.
-fn awaits(reason: &str, message: &str) -> Vec<Draft> {
+fn awaits(reason: &str, message: &str, what: &str) -> Vec<Draft> {
     vec![
         Draft::new(Accepted, Unknown, reason, message),
         Draft::new(Ready, Unknown, reason, message),
-        Draft::new(Reconciling, True, reason, "waiting for the Workflow"),
+        Draft::new(Reconciling, True, reason, format!("waiting for {what}")),
+    ]
+}
+
+/// No waiting helps: nothing is started.
+fn no_way(reason: &str, message: &str) -> Vec<Draft> {
+    vec![
+        Draft::new(Accepted, False, reason, message),
+        Draft::new(Ready, False, reason, message),
+        Draft::new(Stalled, True, reason, "no run is started: create another WorkflowRun"),
     ]
 }
 
@@ -450,6 +480,22 @@ mod tests {
         assert_eq!(
             row(Known::BadWorkflow(&[violation])),
             "Accepted=Unknown/WorkflowInvalid Ready=Unknown/WorkflowInvalid Reconciling=True/WorkflowInvalid"
+        );
+    }
+
+    #[test]
+    fn earlier_run_is_waited_for_and_one_that_cannot_be_taken_up_is_refused() {
+        assert_eq!(
+            row(Known::NoRun("r")),
+            "Accepted=Unknown/RunNotFound Ready=Unknown/RunNotFound Reconciling=True/RunNotFound"
+        );
+        assert_eq!(
+            row(Known::NotEnded("it goes on")),
+            "Accepted=Unknown/RunNotEnded Ready=Unknown/RunNotEnded Reconciling=True/RunNotEnded"
+        );
+        assert_eq!(
+            row(Known::Refused("StepUndone", "step a …")),
+            "Accepted=False/StepUndone Ready=False/StepUndone Stalled=True/StepUndone"
         );
     }
 
