@@ -60,7 +60,7 @@ pub enum Command {
     Signal(people::Signal),
     /// End a run, and undo what it did
     Cancel(people::Cancel),
-    /// Let a run that stands still after a failure go on
+    /// Let a run that stands still after a failure go on, or do one that has ended again from a step on
     Retry(people::Retry),
     /// Print a completion script for a shell
     Completion {

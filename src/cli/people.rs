@@ -318,12 +318,16 @@ pub struct Cancel {
   everstep retry ewf/order-1042 -n shop --via sql
 
   # Of a WorkflowRun: where it stands is read from the object
-  everstep retry erun/nightly-7 -n shop --wait")]
+  everstep retry erun/nightly-7 -n shop --wait
+
+  # One that has ended: another WorkflowRun goes on from this step, with what the steps above did
+  everstep retry erun/order-7 -n shop --from ship")]
 pub struct Retry {
     /// What to retry: the id of a run, `ewf/NAME` for the current one of a Workflow, `erun/NAME` or NAME for a WorkflowRun
     #[arg(value_name = "RUN")]
     pub run: String,
-    /// The step to begin with [default: the one that failed]
+    /// The step to begin with [default: the one that failed; of a run that has ended the first one that did not go through,
+    /// or that was undone]
     #[arg(long, value_name = "STEP")]
     pub from: Option<String>,
     /// How to wait.

@@ -440,7 +440,7 @@ async fn a_cancel_is_waited_for_until_it_has_ended_the_run_or_cannot() {
 }
 
 #[tokio::test]
-async fn a_retry_of_a_run_that_has_ended_says_what_to_do_instead() {
+async fn a_retry_of_a_run_that_has_ended_is_another_run_that_takes_up_its_work() {
     let system = System::new("cli-retry").await;
     system
         .says(&["run", "order", "--name", "r", "-i", "a=1", "--key", "k"])
@@ -459,18 +459,22 @@ async fn a_retry_of_a_run_that_has_ended_says_what_to_do_instead() {
         .refused(2, &["stands still", "--database-url"]);
     for phase in ["Failed", "Succeeded", "Cancelled", "TimedOut"] {
         system.status("workflowrun", "r", ran(phase)).await;
-        let over = format!("is over ({phase})");
-        system
-            .says(&["retry", "r", "--from", "charge"])
-            .await
-            .refused(1, &[&over, "create another WorkflowRun with the same input"]);
+        let said = system.says(&["retry", "r", "--from", "charge"]).await.ok();
+        let made = said.trim().strip_suffix(" created").unwrap();
+        let name = made.strip_prefix("workflowrun.everstep.dev/").unwrap();
+        assert!(name.starts_with("r-retry-"), "{name}");
+        let object = system.get("workflowruns", name).await;
+        let again = json!({"retryOf": {"name": "r", "fromStep": "charge"}});
+        assert_eq!(object["spec"], again, "all else is the earlier run's");
     }
-    let objects = system.kubectl(&["get", "workflowruns", "-o", "name"]).await;
+    let said = system.says(&["retry", "erun/r"]).await.ok();
+    let name = said.trim().split(['/', ' ']).nth(1).unwrap().to_owned();
     assert_eq!(
-        objects.lines().count(),
-        1,
-        "what the controller would refuse is not made"
+        system.get("workflowruns", &name).await["spec"],
+        json!({"retryOf": {"name": "r"}})
     );
+    let objects = system.kubectl(&["get", "workflowruns", "-o", "name"]).await;
+    assert_eq!(objects.lines().count(), 6, "one each time");
     system
         .says(&["retry", "ghost"])
         .await

@@ -242,7 +242,10 @@ async fn arguments_that_are_null_empty_or_enormous_are_refused_with_a_code_each(
 #[tokio::test]
 async fn a_workflow_that_is_suspended_gone_or_not_accepted_starts_nothing() {
     let mut shop = shop().await;
-    let starts = ["SELECT everstep.start('shop/order')", "SELECT everstep.start('shop/order', NULL, 'k')"];
+    let starts = [
+        "SELECT everstep.start('shop/order')",
+        "SELECT everstep.start('shop/order', NULL, 'k')",
+    ];
     shop.rig
         .submit(Submission {
             suspended: true,

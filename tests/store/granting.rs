@@ -112,7 +112,10 @@ async fn tables_grants_and_inner_functions_are_out_of_reach() {
     ] {
         let (code, message) = refused(&mut shop.app, &call).await;
         assert_eq!(code, "42501", "{call}");
-        assert!(message.starts_with("permission denied for function"), "{call}: {message}");
+        assert!(
+            message.starts_with("permission denied for function"),
+            "{call}: {message}"
+        );
     }
     // Names that the functions use, put in their way.
     run(&mut shop.app, "SET search_path = pg_temp, public, pg_catalog").await;
@@ -229,8 +232,16 @@ async fn the_owner_of_the_schema_keeps_its_way_in_when_its_last_grant_is_revoked
     let store = Store::connect(&options(&url)).await.unwrap();
     store.migrate(Migrations::Auto).await.unwrap();
     let mut session = PgConnection::connect(&url).await.unwrap();
-    run(&mut session, &format!("SELECT everstep.grant_namespace('{owner}', 'shop')")).await;
-    run(&mut session, &format!("SELECT everstep.revoke_namespace('{owner}', 'shop')")).await;
+    run(
+        &mut session,
+        &format!("SELECT everstep.grant_namespace('{owner}', 'shop')"),
+    )
+    .await;
+    run(
+        &mut session,
+        &format!("SELECT everstep.revoke_namespace('{owner}', 'shop')"),
+    )
+    .await;
     run(&mut session, "SELECT count(*) FROM everstep.runs").await;
 }
 

@@ -60,7 +60,8 @@ async fn views_show_runs_history_and_steps_of_granted_namespaces() {
         "2 4 StepStarted a",
     ];
     assert_eq!(all(&mut shop.app, history).await, expected);
-    let steps = "SELECT concat_ws(' ', step, deed, status, attempts) FROM everstep.step_list ORDER BY begun_seq, step, deed";
+    let steps =
+        "SELECT concat_ws(' ', step, deed, status, attempts) FROM everstep.step_list ORDER BY begun_seq, step, deed";
     let expected = ["a Do Succeeded 1", "a Undo Open 1", "b Do Skipped", "c Do Open 2"];
     assert_eq!(all(&mut shop.app, steps).await, expected);
 }

@@ -7,16 +7,17 @@ use super::{
     follow::{Steps, Until},
     print,
     reach::{self, Cluster},
+    start,
     target::Target,
     way::{no_object_of, way},
 };
 use crate::{
-    api::v1alpha1::{Phase, RunStatus, WorkflowRun},
+    api::v1alpha1::{Phase, RetryOf, RunStatus, WorkflowRun, WorkflowRunSpec},
     cli::people::{self, Via},
     store::Surface,
 };
 
-/// Lets a run that stands still after a failure go on.
+/// Lets a run that stands still after a failure go on, or does one that has ended again.
 pub(in crate::app) async fn retry(options: people::Retry) -> Result<(), Failure> {
     let target = Target::parse(&options.run).map_err(Failure::Configuration)?;
     match way(&options.reach, Some(&target))? {
@@ -64,15 +65,26 @@ async fn by_object(options: &people::Retry, target: &Target) -> Result<(), Failu
     let run = object.status.as_ref().and_then(|status| status.run.as_ref());
     match run {
         None => Err(nothing(name, "has not been started")),
-        Some(run) if run.phase.is_terminal() => Err(Failure::Broken(format!(
-            "workflowrun.everstep.dev/{name} is over ({:?}), and a run that has ended is not retried: create another \
-             WorkflowRun with the same input (kubectl get workflowruns.everstep.dev {name} -n {} -o yaml shows it) and \
-             no, or another, idempotencyKey",
-            run.phase, cluster.namespace
-        ))),
+        Some(run) if run.phase.is_terminal() => again(options, &cluster, name).await,
         Some(run) if run.phase == Phase::Paused => still(options, run).await,
         Some(run) => Err(nothing(name, &format!("is {:?}", run.phase))),
     }
+}
+
+/// What has ended stays as it ended: another run takes up its work.
+async fn again(options: &people::Retry, cluster: &Cluster, name: &str) -> Result<(), Failure> {
+    let object = WorkflowRun {
+        metadata: start::named(None, &format!("{name}-retry")),
+        spec: WorkflowRunSpec {
+            retry_of: Some(RetryOf {
+                name: name.to_owned(),
+                from_step: options.from.clone(),
+            }),
+            ..WorkflowRunSpec::default()
+        },
+        status: None,
+    };
+    start::make(cluster, &object, None, &options.wait, &options.reach.place.database).await
 }
 
 /// One that stands still goes on under its own id: that is a function of PostgreSQL.

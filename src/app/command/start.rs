@@ -86,7 +86,7 @@ async fn by_object(options: &people::Run, input: Option<Map<String, Value>>) -> 
 }
 
 /// Creates a WorkflowRun, says so, and waits for its end when asked to.
-async fn make(
+pub(super) async fn make(
     cluster: &Cluster,
     object: &WorkflowRun,
     output: Option<MadeOutput>,
