@@ -1,0 +1,157 @@
+//! The processes of the chart: its accounts, rights, arguments and files are enough, and no more than enough.
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    chart::Release,
+    controlplane, postgres,
+    system::{Shop, System, connection, install_crds, secret, signal, workflow},
+};
+
+/// A step in the worker alone, one that waits for a Signal object, and one that needs a Connection and its Secret.
+const ORDER: &str = "
+input: {sku: WIDGET}
+steps:
+- {name: greet, set: {text: hello}}
+- {name: approval, waitForSignal: {signal: approve}}
+- {name: stock, sql: {connection: shopdb, query: SELECT qty FROM stock WHERE sku = $1, args: [=input.sku], readOnly: true}}
+output: {qty: =steps.stock.output.row.qty, approved: =steps.approval.output.payload.approved}";
+
+#[tokio::test]
+async fn run_with_signal_and_sql_goes_through_with_the_charts_rights() {
+    let plane = controlplane::shared().await;
+    install_crds(plane).await;
+    let shop = Shop::new().await;
+    let system = System::on(plane, "chart", postgres::empty_database().await).await;
+    let url = format!("--from-literal=url={}", system.database_url);
+    system
+        .kubectl(&["create", "secret", "generic", "everstep-database", &url])
+        .await;
+    let mut values = json!({
+        "database": {"existingSecret": "everstep-database"},
+        "namespaces": [system.namespace],
+        "egress": {"allowAddresses": ["127.0.0.0/8"]},
+        "worker": {"lease": "1s"},
+    });
+    values["worker"]["secrets"]["named"][&system.namespace] = json!(["shopdb"]);
+    let release = Release::apply(plane, &system.namespace, values).await;
+
+    // The first one brings the schema up to date.
+    let mut controllers = vec![release.start("controller", &[]).await];
+    controllers.push(release.spawn("controller", &[]).await);
+    let worker = release.start("worker", &[]).await;
+    let tested = release.spawn_test().await.ended().await;
+    assert!(tested.success(), "helm test: {tested}");
+
+    let database = connection(
+        "shopdb",
+        "{postgres: {urlFrom: {secretKeyRef: {name: shopdb, key: url}}}}",
+    );
+    let order = workflow("order", ORDER.trim());
+    system
+        .apply(&(secret("shopdb", "url", &shop.url) + &database + &order))
+        .await;
+    let waits = |it: &Value| it["status"]["run"]["phase"] == "Waiting";
+    system.until("order", "it waits for the signal", waits).await;
+    let approve = "{target: {workflow: order}, signal: approve, payload: {approved: true}, ttlAfterFinished: 1s}";
+    system.apply(&signal("approve", approve)).await;
+    let ended = system.finished("order").await;
+    assert_eq!(ended["status"]["run"]["phase"], "Succeeded", "{:#}", ended["status"]);
+    assert_eq!(ended["status"]["run"]["output"], json!({"qty": 10, "approved": true}));
+
+    // What the controller does besides: Events, a Signal's time to live, the run of an object that is gone.
+    let gone = system.until_of("signals", "approve", "its time to live has passed", Value::is_null);
+    gone.await;
+    let reasons: Vec<Value> = system
+        .events("order")
+        .await
+        .iter()
+        .map(|it| it["reason"].clone())
+        .collect();
+    assert!(reasons.contains(&"Finished".into()), "{reasons:?}");
+    system
+        .apply(&workflow("nap", "{steps: [{name: nap, sleep: {for: 1h}}]}"))
+        .await;
+    system
+        .until("nap", "it sleeps", |it| it["status"]["run"]["phase"] == "Sleeping")
+        .await;
+    system.kubectl(&["delete", "workflow", "nap"]).await;
+    system
+        .until_count("SELECT count(*) FROM everstep.runs WHERE phase = 'Cancelled'", 1)
+        .await;
+
+    let refused = plane.writes().await.unwrap();
+    let account = format!("system:serviceaccount:{}:", system.namespace);
+    let refused: Vec<_> = refused
+        .iter()
+        .filter(|write| write.user.starts_with(&account) && write.code == 403)
+        .collect();
+    assert!(refused.is_empty(), "{refused:?}");
+    for process in controllers.iter().chain([&worker]) {
+        let said = process.errors();
+        assert!(!said.to_lowercase().contains("forbidden"), "{said}");
+    }
+    for process in controllers {
+        process.stop().await;
+    }
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn worker_reads_no_secret_that_is_not_named() {
+    let plane = controlplane::shared().await;
+    install_crds(plane).await;
+    let shop = Shop::new().await;
+    let system = System::on(plane, "unnamed", postgres::empty_database().await).await;
+    let url = format!("--from-literal=url={}", system.database_url);
+    system
+        .kubectl(&["create", "secret", "generic", "everstep-database", &url])
+        .await;
+    let values = json!({
+        "database": {"existingSecret": "everstep-database"},
+        "namespaces": [system.namespace],
+        "egress": {"allowAddresses": ["127.0.0.0/8"]},
+        "worker": {"lease": "1s"},
+    });
+    let release = Release::apply(plane, &system.namespace, values).await;
+    let _controller = release.start("controller", &[]).await;
+    let _worker = release.start("worker", &[]).await;
+    let database = connection(
+        "shopdb",
+        "{postgres: {urlFrom: {secretKeyRef: {name: shopdb, key: url}}}}",
+    );
+    let spec = "{retry: {maxAttempts: 100, backoff: {initial: 200ms, factor: 1, max: 200ms}}, steps: [{name: count, sql: {connection: shopdb, query: SELECT qty FROM stock, readOnly: true}}]}";
+    system
+        .apply(&(secret("shopdb", "url", &shop.url) + &database + &workflow("count", spec)))
+        .await;
+    let refused = |it: &Value| {
+        it["status"]["run"]["error"]["message"]
+            .as_str()
+            .is_some_and(|text| text.contains("403"))
+    };
+    let ended = system.until("count", "the Secret is not for the worker", refused).await;
+    assert!(!ended.to_string().contains(&shop.url), "{ended}");
+
+    // What the namespace's admin may grant is enough.
+    let role = [
+        "create",
+        "role",
+        "everstep-secrets",
+        "--verb=get",
+        "--resource=secrets",
+        "--resource-name=shopdb",
+    ];
+    system.kubectl(&role).await;
+    let account = format!("--serviceaccount={}:everstep-worker", system.namespace);
+    system
+        .kubectl(&[
+            "create",
+            "rolebinding",
+            "everstep-secrets",
+            "--role=everstep-secrets",
+            &account,
+        ])
+        .await;
+    let ended = system.finished("count").await;
+    assert_eq!(ended["status"]["run"]["phase"], "Succeeded", "{:#}", ended["status"]);
+}
