@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::support::{
     chart::Release,
     controlplane, postgres,
-    system::{Shop, System, connection, install_crds, secret, signal, workflow},
+    system::{Shop, System, condition, connection, install_crds, secret, signal, workflow},
 };
 
 /// A step in the worker alone, one that waits for a Signal object, and one that needs a Connection and its Secret.
@@ -124,12 +124,10 @@ async fn worker_reads_no_secret_that_is_not_named() {
     system
         .apply(&(secret("shopdb", "url", &shop.url) + &database + &workflow("count", spec)))
         .await;
-    let refused = |it: &Value| {
-        it["status"]["run"]["error"]["message"]
-            .as_str()
-            .is_some_and(|text| text.contains("403"))
-    };
+    let refused = |it: &Value| it["status"]["run"]["error"]["code"] == "SecretForbidden";
     let ended = system.until("count", "the Secret is not for the worker", refused).await;
+    let not_ready = |it: &Value| condition(it, "Ready")["reason"] == "SecretForbidden";
+    system.until_of("connections", "shopdb", "it says so", not_ready).await;
     assert!(!ended.to_string().contains(&shop.url), "{ended}");
 
     // What the namespace's admin may grant is enough.
