@@ -1,11 +1,13 @@
 //! The processes of the chart: its accounts, rights, arguments and files are enough, and no more than enough.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::support::{
     chart::Release,
     controlplane, postgres,
-    system::{Shop, System, condition, connection, install_crds, secret, signal, workflow},
+    system::{DEADLINE, Shop, System, condition, connection, install_crds, secret, signal, workflow},
 };
 
 /// A step in the worker alone, one that waits for a Signal object, and one that needs a Connection and its Secret.
@@ -23,22 +25,19 @@ async fn run_with_signal_and_sql_goes_through_with_the_charts_rights() {
     install_crds(plane).await;
     let shop = Shop::new().await;
     let system = System::on(plane, "chart", postgres::empty_database().await).await;
-    let url = format!("--from-literal=url={}", system.database_url);
-    system
-        .kubectl(&["create", "secret", "generic", "everstep-database", &url])
-        .await;
     let mut values = json!({
-        "database": {"existingSecret": "everstep-database"},
         "namespaces": [system.namespace],
         "egress": {"allowAddresses": ["127.0.0.0/8"]},
+        "controller": {"leaderLeaseDuration": "1s"},
         "worker": {"lease": "1s"},
     });
     values["worker"]["secrets"]["named"][&system.namespace] = json!(["shopdb"]);
-    let release = Release::apply(plane, &system.namespace, values).await;
+    let release = Release::with_database(plane, &system.namespace, &system.database_url, values).await;
 
-    // The first one brings the schema up to date.
-    let mut controllers = vec![release.start("controller", &[]).await];
-    controllers.push(release.spawn("controller", &[]).await);
+    // The first one brings the schema up to date, and leads.
+    let mut first = release.start("controller", &[]).await;
+    first.leads().await;
+    let mut second = release.start("controller", &[]).await;
     let worker = release.start("worker", &[]).await;
     let tested = release.spawn_test().await.ended().await;
     assert!(tested.success(), "helm test: {tested}");
@@ -59,16 +58,13 @@ async fn run_with_signal_and_sql_goes_through_with_the_charts_rights() {
     assert_eq!(ended["status"]["run"]["phase"], "Succeeded", "{:#}", ended["status"]);
     assert_eq!(ended["status"]["run"]["output"], json!({"qty": 10, "approved": true}));
 
-    // What the controller does besides: Events, a Signal's time to live, the run of an object that is gone.
+    // What the controller does besides: Events, ...
+    finished_is_told(&system, "order").await;
+    first.kill().await;
+    second.leads().await;
+    // ... a Signal's time to live, the run of an object that is gone.
     let gone = system.until_of("signals", "approve", "its time to live has passed", Value::is_null);
     gone.await;
-    let reasons: Vec<Value> = system
-        .events("order")
-        .await
-        .iter()
-        .map(|it| it["reason"].clone())
-        .collect();
-    assert!(reasons.contains(&"Finished".into()), "{reasons:?}");
     system
         .apply(&workflow("nap", "{steps: [{name: nap, sleep: {for: 1h}}]}"))
         .await;
@@ -87,14 +83,11 @@ async fn run_with_signal_and_sql_goes_through_with_the_charts_rights() {
         .filter(|write| write.user.starts_with(&account) && write.code == 403)
         .collect();
     assert!(refused.is_empty(), "{refused:?}");
-    for process in controllers.iter().chain([&worker]) {
+    for process in [second, worker] {
         let said = process.errors();
         assert!(!said.to_lowercase().contains("forbidden"), "{said}");
-    }
-    for process in controllers {
         process.stop().await;
     }
-    worker.stop().await;
 }
 
 #[tokio::test]
@@ -103,17 +96,12 @@ async fn worker_reads_no_secret_that_is_not_named() {
     install_crds(plane).await;
     let shop = Shop::new().await;
     let system = System::on(plane, "unnamed", postgres::empty_database().await).await;
-    let url = format!("--from-literal=url={}", system.database_url);
-    system
-        .kubectl(&["create", "secret", "generic", "everstep-database", &url])
-        .await;
     let values = json!({
-        "database": {"existingSecret": "everstep-database"},
         "namespaces": [system.namespace],
         "egress": {"allowAddresses": ["127.0.0.0/8"]},
         "worker": {"lease": "1s"},
     });
-    let release = Release::apply(plane, &system.namespace, values).await;
+    let release = Release::with_database(plane, &system.namespace, &system.database_url, values).await;
     let _controller = release.start("controller", &[]).await;
     let _worker = release.start("worker", &[]).await;
     let database = connection(
@@ -152,4 +140,18 @@ async fn worker_reads_no_secret_that_is_not_named() {
         .await;
     let ended = system.finished("count").await;
     assert_eq!(ended["status"]["run"]["phase"], "Succeeded", "{:#}", ended["status"]);
+}
+
+/// An Event comes a moment after the status that it is about.
+async fn finished_is_told(system: &System, name: &str) {
+    let until = Instant::now() + DEADLINE;
+    while !system
+        .events(name)
+        .await
+        .iter()
+        .any(|event| event["reason"] == "Finished")
+    {
+        assert!(Instant::now() < until, "no Event says that {name} has finished");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }

@@ -111,6 +111,21 @@ pub(crate) struct Release<'a> {
 }
 
 impl<'a> Release<'a> {
+    /// As [`apply`](Self::apply), with a Secret of this database's URL.
+    pub(crate) async fn with_database(
+        plane: &'a ControlPlane,
+        namespace: &str,
+        database_url: &str,
+        mut values: Value,
+    ) -> Self {
+        const SECRET: &str = "everstep-database";
+        let url = format!("--from-literal=url={database_url}");
+        let words = ["--namespace", namespace, "create", "secret", "generic", SECRET, &url];
+        plane.kubectl(&words).await.unwrap();
+        values["database"]["existingSecret"] = SECRET.into();
+        Self::apply(plane, namespace, values).await
+    }
+
     /// Renders the chart without the CRDs, which are there, and applies it. The namespace has the Secret that
     /// `database.existingSecret` names.
     pub(crate) async fn apply(plane: &'a ControlPlane, namespace: &str, mut values: Value) -> Self {
