@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     all, golden, least,
     support::{
-        chart::{CHART, Helm, list, objects},
+        chart::{CHART, Helm, RELEASE, list, objects},
         controlplane,
         system::install_crds,
     },
@@ -128,6 +128,63 @@ async fn definitions_are_left_when_the_release_goes_and_can_be_left_out() {
     }
     values["crds"]["install"] = false.into();
     assert_eq!(definitions(&helm.template("everstep-system", &values).await).len(), 0);
+}
+
+/// As Argo CD and Flux make it ready, who see the files of a repository without its links, and as it is published.
+#[tokio::test]
+async fn chart_without_the_link_builds_its_dependency_and_is_packaged_whole() {
+    let helm = Helm::new(controlplane::shared().await).await;
+    let expected = helm.template("everstep-system", &least()).await;
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).display().to_string();
+    for chart in ["everstep", "everstep-crds"] {
+        let copied = std::process::Command::new("cp")
+            .args([
+                "--recursive",
+                "--no-dereference",
+                &format!("{CHART}/../{chart}"),
+                &at(chart),
+            ])
+            .status();
+        assert!(copied.unwrap().success());
+    }
+    std::fs::remove_file(directory.path().join("everstep/charts/everstep-crds")).unwrap();
+    let words = [
+        "template",
+        RELEASE,
+        &at("everstep"),
+        "--namespace=everstep-system",
+        "--values=-",
+    ];
+    let missing = helm.output(&words, &least().to_string()).await;
+    assert!(!missing.status.success(), "it is rendered without the definitions");
+
+    helm.run(&["dependency", "build", &at("everstep")]).await;
+    assert_eq!(helm.run_with_input(&words, &least().to_string()).await, expected);
+
+    helm.run(&["package", CHART, "--destination", &at("")]).await;
+    let packaged = at(concat!("everstep-", env!("CARGO_PKG_VERSION"), ".tgz"));
+    let words = [
+        "template",
+        RELEASE,
+        &packaged,
+        "--namespace=everstep-system",
+        "--values=-",
+    ];
+    assert_eq!(helm.run_with_input(&words, &least().to_string()).await, expected);
+}
+
+#[test]
+fn charts_have_the_version_of_the_program() {
+    for chart in [CHART.to_owned(), format!("{CHART}-crds")] {
+        let text = std::fs::read_to_string(format!("{chart}/Chart.yaml")).unwrap();
+        let chart: Value = serde_saphyr::from_str(&text).unwrap();
+        assert_eq!(chart["version"], env!("CARGO_PKG_VERSION"));
+        assert_eq!(chart["appVersion"], env!("CARGO_PKG_VERSION"));
+        for dependency in list(&chart["dependencies"]) {
+            assert_eq!(dependency["version"], env!("CARGO_PKG_VERSION"));
+        }
+    }
 }
 
 /// The pod that an object is or makes.
