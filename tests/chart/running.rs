@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::{
     chart::Release,
     controlplane, postgres,
-    system::{DEADLINE, Shop, System, condition, connection, install_crds, secret, signal, workflow},
+    system::{DEADLINE, Payments, Shop, System, condition, connection, install_crds, secret, signal, workflow},
 };
 
 /// A step in the worker alone, one that waits for a Signal object, and one that needs a Connection and its Secret.
@@ -140,6 +140,54 @@ async fn worker_reads_no_secret_that_is_not_named() {
         .await;
     let ended = system.finished("count").await;
     assert_eq!(ended["status"]["run"]["phase"], "Succeeded", "{:#}", ended["status"]);
+}
+
+#[tokio::test]
+async fn egress_policy_that_changes_in_its_config_map_is_taken_without_a_restart() {
+    let plane = controlplane::shared().await;
+    install_crds(plane).await;
+    let payments = Payments::start(Duration::ZERO).await;
+    let system = System::on(plane, "policy", postgres::empty_database().await).await;
+    let values = json!({"namespaces": [system.namespace], "worker": {"lease": "1s"}});
+    let release = Release::with_database(plane, &system.namespace, &system.database_url, values).await;
+    let _controller = release.start("controller", &[]).await;
+    let _worker = release.start("worker", &[]).await;
+    let call = format!(
+        "{{steps: [{{name: call, http: {{url: '{}/v1/notify', method: POST, idempotent: true, body: {{x: 1}}}}}}]}}",
+        payments.url()
+    );
+    system.apply(&workflow("early", &call)).await;
+    let ended = system.finished("early").await;
+    assert_eq!(
+        ended["status"]["run"]["error"]["code"], "HostNotAllowed",
+        "{:#}",
+        ended["status"]
+    );
+
+    let rule = json!({"hosts": ["127.0.0.1"], "ports": [payments.port], "methods": ["POST"], "namespaces": [system.namespace]});
+    let policy = json!({"allow": [rule], "allowAddresses": ["127.0.0.0/8"]}).to_string();
+    let patch = json!({"data": {"egress.yaml": policy}}).to_string();
+    system
+        .kubectl(&[
+            "patch",
+            "configmap",
+            "everstep-egress",
+            "--type=merge",
+            "--patch",
+            &patch,
+        ])
+        .await;
+    release.sync().await;
+    let until = Instant::now() + DEADLINE;
+    // The file is looked at every other second.
+    for attempt in 0.. {
+        let name = format!("late{attempt}");
+        system.apply(&workflow(&name, &call)).await;
+        if system.finished(&name).await["status"]["run"]["phase"] == "Succeeded" {
+            break;
+        }
+        assert!(Instant::now() < until, "the new policy is not taken");
+    }
 }
 
 /// An Event comes a moment after the status that it is about.

@@ -159,15 +159,21 @@ impl<'a> Release<'a> {
 
     /// The same, just started. `flags` take the place of what the Deployment says.
     pub(crate) async fn spawn(&self, component: &str, flags: &[(&str, &str)]) -> Process {
+        self.launch(component).await.spawn(flags)
+    }
+
+    /// What the kubelet would start of the Deployment with this component, to be started any number of times.
+    pub(crate) async fn launch(&self, component: &str) -> Launch {
         let deployment = self.component("Deployment", component);
-        let flags = [&[("--listen", "127.0.0.1:0")], flags].concat();
-        self.run(&deployment["spec"]["template"]["spec"], component, &flags)
-            .await
+        let mut launch = self.prepare(&deployment["spec"]["template"]["spec"], component).await;
+        set(&mut launch.words, "--listen", "127.0.0.1:0");
+        launch
     }
 
     /// The pod of `helm test`, as a process.
     pub(crate) async fn spawn_test(&self) -> Process {
-        self.run(&self.component("Pod", "test")["spec"], "test", &[]).await
+        let pod = &self.component("Pod", "test")["spec"];
+        self.prepare(pod, "test").await.spawn(&[])
     }
 
     /// Brings the files of all volumes up to date, as the kubelet does when a ConfigMap or a Secret has changed.
@@ -194,8 +200,8 @@ impl<'a> Release<'a> {
         one
     }
 
-    /// Starts the one container of a pod.
-    async fn run(&self, pod: &Value, name: &str, flags: &[(&str, &str)]) -> Process {
+    /// The one container of a pod: its files are written, its account has a token.
+    async fn prepare(&self, pod: &Value, name: &str) -> Launch {
         let containers = list(&pod["containers"]);
         let [container] = containers else {
             panic!("{} containers", containers.len())
@@ -209,10 +215,7 @@ impl<'a> Release<'a> {
             }
             text
         };
-        let mut words: Vec<String> = list(&container["args"]).iter().map(here).collect();
-        for (flag, value) in flags {
-            set(&mut words, flag, value);
-        }
+        let words = list(&container["args"]).iter().map(here).collect();
         let mut environment: Vec<(String, String)> = list(&container["env"])
             .iter()
             .map(|variable| (variable["name"].as_str().unwrap().to_owned(), here(&variable["value"])))
@@ -226,12 +229,7 @@ impl<'a> Release<'a> {
                 .unwrap();
             environment.push(("KUBECONFIG".to_owned(), kubeconfig.display().to_string()));
         }
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let environment: Vec<(&str, &str)> = environment
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .collect();
-        Process::spawn(&words, &environment)
+        Launch { words, environment }
     }
 
     /// Writes the files of a pod's volumes; answers which directory stands for which path of the container.
@@ -273,6 +271,30 @@ impl<'a> Release<'a> {
             fs::write(&unfinished, bytes).unwrap();
             fs::rename(&unfinished, &file).unwrap();
         }
+    }
+}
+
+/// A process as a pod's container says, ready to be started.
+#[derive(Debug, Clone)]
+pub(crate) struct Launch {
+    words: Vec<String>,
+    environment: Vec<(String, String)>,
+}
+
+impl Launch {
+    /// Starts one. `flags` take the place of what the manifest says.
+    pub(crate) fn spawn(&self, flags: &[(&str, &str)]) -> Process {
+        let mut words = self.words.clone();
+        for (flag, value) in flags {
+            set(&mut words, flag, value);
+        }
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let environment: Vec<(&str, &str)> = self
+            .environment
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        Process::spawn(&words, &environment)
     }
 }
 
