@@ -62,7 +62,7 @@ topologySpreadConstraints:
 
 {{/* The container, but for its arguments and mounts. */}}
 {{- define "everstep.container" -}}
-image: {{ include "everstep.image" . }}
+image: {{ include "everstep.image" . | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 securityContext:
   {{- include "everstep.containerSecurity" . | nindent 2 }}
@@ -108,5 +108,5 @@ secret:
 - --namespaces={{ join "," . }}
 {{- end }}
 - --log-format={{ .Values.log.format }}
-- --log={{ .Values.log.filter }}
+- {{ printf "--log=%s" .Values.log.filter | quote }}
 {{- end }}
