@@ -119,9 +119,14 @@ impl<'a> Release<'a> {
         mut values: Value,
     ) -> Self {
         const SECRET: &str = "everstep-database";
-        let url = format!("--from-literal=url={database_url}");
-        let words = ["--namespace", namespace, "create", "secret", "generic", SECRET, &url];
-        plane.kubectl(&words).await.unwrap();
+        let secret = serde_json::json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": SECRET, "namespace": namespace},
+            "stringData": {"url": database_url},
+        });
+        let words = ["apply", "--server-side", "-f", "-"];
+        plane.kubectl_with_input(&words, &secret.to_string()).await.unwrap();
         values["database"]["existingSecret"] = SECRET.into();
         Self::apply(plane, namespace, values).await
     }
@@ -284,17 +289,36 @@ pub(crate) struct Launch {
 impl Launch {
     /// Starts one. `flags` take the place of what the manifest says.
     pub(crate) fn spawn(&self, flags: &[(&str, &str)]) -> Process {
+        self.spawn_with(flags, &[])
+    }
+
+    /// The same, with further variables, which win as well.
+    pub(crate) fn spawn_with(&self, flags: &[(&str, &str)], variables: &[(&str, &str)]) -> Process {
         let mut words = self.words.clone();
         for (flag, value) in flags {
             set(&mut words, flag, value);
         }
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let environment: Vec<(&str, &str)> = self
+        let own = self
             .environment
             .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .collect();
+            .map(|(name, value)| (name.as_str(), value.as_str()));
+        let environment: Vec<(&str, &str)> = own.chain(variables.iter().copied()).collect();
         Process::spawn(&words, &environment)
+    }
+
+    /// A process of this role that is told what both are told.
+    pub(crate) fn and(&self, other: &Self, role: &str, kubeconfig: &Path) -> Self {
+        let mut both = self.clone();
+        both.words[0] = role.to_owned();
+        for word in &other.words[1..] {
+            let (flag, value) = word.split_once('=').unwrap();
+            set(&mut both.words, flag, value);
+        }
+        both.environment.extend(other.environment.iter().cloned());
+        both.environment
+            .push(("KUBECONFIG".to_owned(), kubeconfig.display().to_string()));
+        both
     }
 }
 
