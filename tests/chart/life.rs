@@ -102,6 +102,7 @@ async fn release_is_installed_upgraded_rolled_back_and_uninstalled_and_its_objec
     place.run(ROLLBACK).await;
     assert!(place.arguments().await.contains(&json!("--max-runs=1000")));
 
+    assert!(place.left().await.len() > 10);
     place.run(UNINSTALL).await;
     assert_eq!(place.left().await, Vec::<String>::new());
     assert_eq!(place.definitions().await, 4);
@@ -227,22 +228,21 @@ impl<'a> Place<'a> {
         arguments.as_array().unwrap().clone()
     }
 
-    /// Names of what a release made and that is still there, but for the definitions.
+    /// Names of what the release made and that is still there, but for the definitions.
     async fn left(&self) -> Vec<String> {
-        let of_cluster =
+        const OF_CLUSTER: &str =
             "clusterroles,clusterrolebindings,validatingadmissionpolicies,validatingadmissionpolicybindings";
-        let of_namespaces =
+        const OF_NAMESPACE: &str =
             "deployments,services,serviceaccounts,configmaps,roles,rolebindings,networkpolicies,poddisruptionbudgets";
-        let kinds = format!("{of_cluster},{of_namespaces}");
-        let words = [
-            "get",
-            &kinds,
-            "--all-namespaces",
-            "--output=name",
-            "--selector=app.kubernetes.io/part-of=everstep",
-        ];
-        let names = self.plane.kubectl(&words).await.unwrap();
-        names.lines().map(str::to_owned).collect()
+        let mut left = Vec::new();
+        for kinds in [OF_CLUSTER, OF_NAMESPACE] {
+            let ours = "--selector=app.kubernetes.io/part-of=everstep";
+            let words = ["--namespace", NAMESPACE, "get", kinds, "--output=name", ours];
+            let names = self.plane.kubectl(&words).await.unwrap();
+            let of_another = |name: &&str| kinds == OF_CLUSTER && !name.ends_with(&format!(".{NAMESPACE}"));
+            left.extend(names.lines().filter(|name| !of_another(name)).map(str::to_owned));
+        }
+        left
     }
 
     async fn definitions(&self) -> usize {
