@@ -64,7 +64,11 @@ fn charts_templates_are_the_committed_crds() {
     let templates = std::fs::read_dir(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(TEMPLATES)).unwrap();
     let is_definition = |name: String| name.ends_with(".yaml");
     let found = templates.filter(|entry| is_definition(entry.as_ref().unwrap().file_name().into_string().unwrap()));
-    assert_eq!(found.count(), api::crds().len(), "no template of a kind that is not ours");
+    assert_eq!(
+        found.count(),
+        api::crds().len(),
+        "no template of a kind that is not ours"
+    );
 }
 
 #[test]
@@ -188,7 +192,10 @@ fn no_rule_stands_in_a_list_of_steps() {
 fn template_of(crd: &str) -> String {
     assert!(!crd.contains("{{"), "helm would take it for its own");
     let (head, spec) = crd.split_once("\nspec:\n").expect("a CRD has a spec");
-    assert!(head.contains("\nmetadata:\n  name: ") && head.lines().count() == 4, "{head}");
+    assert!(
+        head.contains("\nmetadata:\n  name: ") && head.lines().count() == 4,
+        "{head}"
+    );
     format!("{head}\n  {{{{- include \"everstep-crds.metadata\" . | nindent 2 }}}}\nspec:\n{spec}")
 }
 
