@@ -102,6 +102,23 @@ impl System {
         system
     }
 
+    /// Lets the controllers use any Lease of the namespace `default`: the chart lets them use one of their own, and
+    /// some tests want two controllers that lead.
+    pub(crate) async fn allow_other_leases(&self) {
+        let role = format!("{}-leases", self.namespace);
+        let place = ["--namespace", "default", "create"];
+        let allow = [
+            "role",
+            &role,
+            "--verb=create,get,update",
+            "--resource=leases.coordination.k8s.io",
+        ];
+        self.kubectl(&[&place[..], &allow].concat()).await;
+        let account = format!("--serviceaccount={}:everstep-controller", self.namespace);
+        let bind = ["rolebinding", &role, &format!("--role={role}"), &account];
+        self.kubectl(&[&place[..], &bind].concat()).await;
+    }
+
     /// Lets steps connect to this port on loopback.
     pub(crate) fn allow(&self, port: u16) {
         self.policy.lock().unwrap().push(json!({
