@@ -29,8 +29,20 @@ build: ## build release/everstep and release/everstep-bench in the target direct
 	$(CARGO) build --locked --release --bin everstep
 
 .PHONY: test
-test: deps controlplane ## run all tests; PostgreSQL servers and control planes are started and stopped by them
+test: deps controlplane helm ## run all tests; PostgreSQL servers and control planes are started and stopped by them
 	$(CARGO) test --locked
+
+.PHONY: crds
+crds: ## write crds/ and the chart's templates of them from the Rust types
+	UPDATE_CRDS=1 $(CARGO) test --locked --test crds
+
+.PHONY: helm
+helm: deps ## build helm, once
+	@e2e/tools/helm/build >/dev/null
+
+.PHONY: image
+image: deps ## build the image's static binary and check it; with a container engine, build the image
+	@.ci/image
 
 .PHONY: demo
 demo: ## show the whole system at work on this machine; KEEP=1 leaves it up and says how to use it

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 
 /// Set it to write `crds/` instead of comparing it: `UPDATE_CRDS=1 cargo test --test crds`.
 const UPDATE: &str = "UPDATE_CRDS";
+/// Where the chart has them.
+const TEMPLATES: &str = "charts/everstep-crds/templates";
 /// A client-side apply keeps the whole object in an annotation of at most 256 KiB.
 const MAX_COMPACT_JSON: usize = 200 * 1024;
 /// The only fields of a Workflow that hold JSON whose shape is the author's.
@@ -40,6 +42,33 @@ fn committed_crds_are_the_generated_ones() {
             file.display()
         );
     }
+}
+
+#[test]
+fn charts_templates_are_the_committed_crds() {
+    for crd in api::crds() {
+        let file = committed(&crd);
+        let name = file.file_name().expect("a CRD has a file");
+        let template = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(TEMPLATES).join(name);
+        let generated = template_of(&serde_saphyr::to_string(&crd).unwrap());
+        if std::env::var_os(UPDATE).is_some() {
+            std::fs::write(&template, &generated).unwrap();
+        }
+        let committed = std::fs::read_to_string(&template).unwrap_or_default();
+        assert!(
+            committed == generated,
+            "{} is stale: {UPDATE}=1 cargo test --test crds",
+            template.display()
+        );
+    }
+    let templates = std::fs::read_dir(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(TEMPLATES)).unwrap();
+    let is_definition = |name: String| name.ends_with(".yaml");
+    let found = templates.filter(|entry| is_definition(entry.as_ref().unwrap().file_name().into_string().unwrap()));
+    assert_eq!(
+        found.count(),
+        api::crds().len(),
+        "no template of a kind that is not ours"
+    );
 }
 
 #[test]
@@ -157,6 +186,17 @@ fn no_rule_stands_in_a_list_of_steps() {
             "{path}: the API server refuses its cost"
         );
     }
+}
+
+/// A CRD as a template of the chart: its metadata is the chart's business, all else stands as it is.
+fn template_of(crd: &str) -> String {
+    assert!(!crd.contains("{{"), "helm would take it for its own");
+    let (head, spec) = crd.split_once("\nspec:\n").expect("a CRD has a spec");
+    assert!(
+        head.contains("\nmetadata:\n  name: ") && head.lines().count() == 4,
+        "{head}"
+    );
+    format!("{head}\n  {{{{- include \"everstep-crds.metadata\" . | nindent 2 }}}}\nspec:\n{spec}")
 }
 
 fn is_free_json(schema: &Value) -> bool {

@@ -93,7 +93,7 @@ impl Connections {
     /// The Connection with its credentials.
     ///
     /// Errors: kind Connect with the code `ConnectionNotFound`, `ConnectionInvalid`, `SecretNotFound`,
-    /// `SecretKeyMissing`, `SecretInvalid` or `ApiUnavailable`.
+    /// `SecretKeyMissing`, `SecretInvalid`, `SecretForbidden`, `ConnectionForbidden` or `ApiUnavailable`.
     pub(crate) async fn get(&self, namespace: &str, name: &str) -> Result<Arc<Connection>, StepError> {
         self.read(namespace, name, FRESH).await
     }

@@ -17,6 +17,7 @@ const SECOND: Flags = &[("--leader-lease", "replicas-second"), FLAGS[0], FLAGS[1
 async fn two_controllers_start_one_run_for_each_object() {
     let mut random = Random::new("replicas");
     let world = World::new("replicas", Duration::ZERO).await;
+    world.system.allow_other_leases().await;
     let members = [("worker", FLAGS), ("controller", FIRST), ("controller", SECOND)];
     let mut fleet = Fleet::of(&world.system, members).await;
     fleet.all_lead().await;

@@ -6,6 +6,7 @@
 #![allow(dead_code, unused_imports, reason = "each test binary uses its own part of this")]
 #![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 
+pub(crate) mod chart;
 pub(crate) mod controlplane;
 pub(crate) mod pgproxy;
 pub(crate) mod postgres;

@@ -1,5 +1,5 @@
-//! Everstep as it runs in production: real processes of the binary, each system with a database and a namespace of its
-//! own, so that tests run side by side against one API server.
+//! Everstep as it runs in production: real processes of the binary with the accounts, rights and arguments of the chart,
+//! each system with a database and a namespace of its own, so that tests run side by side against one API server.
 //!
 //! Everything ends with the value that holds it. Nothing here sleeps for an effect: it waits for it, until a deadline.
 
@@ -33,10 +33,12 @@ use super::{
 };
 
 mod binary;
+mod installed;
 mod manifests;
 mod shop;
 
 pub(crate) use binary::{Process, http_get};
+use installed::Installed;
 pub(crate) use manifests::{connection, example, secret, signal, workflow, workflow_run};
 pub(crate) use shop::{Entry, Ledger, Payments, Shop, order, order_saga};
 
@@ -58,7 +60,11 @@ pub(crate) struct System {
     pub(crate) database_url: String,
     /// What [`sql`](Self::sql) connects to.
     pub(crate) direct_url: String,
+    /// Of the administrator. A test that sends the processes to another API server changes it; else they are the
+    /// chart's accounts.
     pub(crate) kubeconfig: PathBuf,
+    administrator: PathBuf,
+    installed: Installed,
     /// Further variables of the processes that are started.
     pub(crate) environment: Vec<(&'static str, String)>,
     client: kube::Client,
@@ -78,8 +84,11 @@ impl System {
 
     /// A new one on this control plane, which has the CRDs ([`install_crds`]), and on this database.
     pub(crate) async fn on(plane: &ControlPlane, name: &str, database_url: String) -> Self {
+        let namespace = plane.namespace(name).await.unwrap();
         let system = Self {
-            namespace: plane.namespace(name).await.unwrap(),
+            installed: Installed::new(plane, &namespace, &database_url).await,
+            administrator: plane.kubeconfig(),
+            namespace,
             direct_url: database_url.clone(),
             database_url,
             kubeconfig: plane.kubeconfig(),
@@ -91,6 +100,23 @@ impl System {
         };
         system.write_policy();
         system
+    }
+
+    /// Lets the controllers use any Lease of the namespace `default`: the chart lets them use one of their own, and
+    /// some tests want two controllers that lead.
+    pub(crate) async fn allow_other_leases(&self) {
+        let role = format!("{}-leases", self.namespace);
+        let place = ["--namespace", "default", "create"];
+        let allow = [
+            "role",
+            &role,
+            "--verb=create,get,update",
+            "--resource=leases.coordination.k8s.io",
+        ];
+        self.kubectl(&[&place[..], &allow].concat()).await;
+        let account = format!("--serviceaccount={}:everstep-controller", self.namespace);
+        let bind = ["rolebinding", &role, &format!("--role={role}"), &account];
+        self.kubectl(&[&place[..], &bind].concat()).await;
     }
 
     /// Lets steps connect to this port on loopback.
@@ -123,28 +149,19 @@ impl System {
 
     /// A process of this role, just started.
     pub(crate) fn spawn(&self, role: &str, flags: &[(&str, &str)]) -> Process {
-        let policy = self.policy_file();
-        let leader_lease = format!("{}/everstep-controller", self.namespace);
-        let mut words = vec![role];
+        let (policy, url) = (self.policy_file(), self.directory.path().join("database-url"));
+        fs::write(&url, &self.database_url).unwrap();
         let own = [
-            ("--namespaces", self.namespace.as_str()),
-            ("--leader-lease", leader_lease.as_str()),
             ("--egress-policy", policy.to_str().unwrap()),
+            ("--database-url-file", url.to_str().unwrap()),
         ];
-        for (flag, value) in own.iter().chain(QUICK) {
-            if !flags.iter().any(|(given, _)| given == flag) {
-                words.extend([*flag, *value]);
-            }
+        let flags = [&own[..], QUICK, flags].concat();
+        let mut variables: Vec<(&str, &str)> = Vec::new();
+        if self.kubeconfig != self.administrator {
+            variables.push(("KUBECONFIG", self.kubeconfig.to_str().unwrap()));
         }
-        for (flag, value) in flags {
-            words.extend([*flag, *value]);
-        }
-        let mut environment = vec![
-            ("EVERSTEP_DATABASE_URL", self.database_url.as_str()),
-            ("KUBECONFIG", self.kubeconfig.to_str().unwrap()),
-        ];
-        environment.extend(self.environment.iter().map(|(name, value)| (*name, value.as_str())));
-        Process::spawn(&words, &environment)
+        variables.extend(self.environment.iter().map(|(name, value)| (*name, value.as_str())));
+        self.installed.role(role).spawn_with(&flags, &variables)
     }
 
     /// `kubectl` in this namespace; panics with what it said when it fails.

@@ -51,7 +51,11 @@ impl Access {
     }
 
     pub(super) fn admin_kubeconfig(&self, server: &str) -> String {
-        self.kubeconfig(server, &json!({ "token": self.token }))
+        self.kubeconfig_of_token(server, &self.token)
+    }
+
+    pub(super) fn kubeconfig_of_token(&self, server: &str, token: &str) -> String {
+        self.kubeconfig(server, &json!({ "token": token }))
     }
 
     pub(super) fn kubeconfig_of(&self, server: &str, user: &str, group: Option<&str>) -> Result<String> {

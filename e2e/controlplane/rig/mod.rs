@@ -100,6 +100,17 @@ impl ControlPlane {
         Ok(path)
     }
 
+    /// Writes a kubeconfig for a service account, with a token as the kubelet would ask for one for a pod.
+    pub(crate) async fn kubeconfig_of_account(&self, namespace: &str, account: &str) -> Result<PathBuf> {
+        let token = self
+            .kubectl(&["--namespace", namespace, "create", "token", account])
+            .await?;
+        let path = self.directory.path().join(format!("{namespace}-{account}.kubeconfig"));
+        let kubeconfig = self.access.kubeconfig_of_token(&self.servers.api_url(), token.trim());
+        std::fs::write(&path, kubeconfig)?;
+        Ok(path)
+    }
+
     /// A client of the administrator. It belongs to the runtime that calls this, so that each test makes its own, and
     /// it retries nothing.
     pub(crate) async fn client(&self) -> Result<kube::Client> {

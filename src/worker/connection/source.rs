@@ -16,6 +16,8 @@ use crate::worker::secret::Secret;
 
 /// The client's own retries can hold a call for minutes; a step cannot wait so long.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// The API server's answer to whom it knows and does not let.
+const FORBIDDEN: u16 = 403;
 
 /// Where Connections and Secrets are read from.
 pub enum Source {
@@ -178,6 +180,8 @@ async fn get(client: &kube::Client, kind: ApiResource, namespace: &str, name: &s
             .map(Some)
             .map_err(|_| Problem::Unavailable(format!("{what} cannot be read: not JSON"))),
         Ok(Ok(None)) => Ok(None),
+        // An answer, and not an outage: nothing but a human changes it.
+        Ok(Err(kube::Error::Api(status))) if status.code == FORBIDDEN => Err(forbidden(&kind.kind, &what)),
         Ok(Err(kube::Error::Api(status))) => {
             let message = format!(
                 "{what} cannot be read: the API server answered {} {}",
@@ -193,6 +197,17 @@ async fn get(client: &kube::Client, kind: ApiResource, namespace: &str, name: &s
             "{what} cannot be read: the API server does not answer"
         ))),
     }
+}
+
+/// The worker's account may not read this.
+fn forbidden(kind: &str, what: &str) -> Problem {
+    let code = if kind == "Secret" {
+        "SecretForbidden"
+    } else {
+        "ConnectionForbidden"
+    };
+    let message = format!("{what} may not be read by the worker's account: grant it the verb get on this {kind}");
+    wrong(code, message)
 }
 
 fn wrong(code: &'static str, message: String) -> Problem {
