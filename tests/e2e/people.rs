@@ -148,9 +148,25 @@ async fn a_run_that_stands_still_is_retried_by_the_name_of_its_object() {
         assert!(Instant::now() < until, "{errors}");
     }
     office.until(&["history", "erun/s-1"], "retried").await;
-    // What failed before it was cancelled has failed.
-    let (code, _, errors) = office.call(&["cancel", "s-1", "--wait"]).await;
-    assert!(code == Some(1) && errors.contains("s-1 Failed: stop: NOPE"), "{errors}");
-    let (code, _, errors) = office.call(&["retry", "s-1"]).await;
-    assert!(code == Some(1) && errors.contains("s-1 is over (Failed)"), "{errors}");
+    office
+        .system
+        .until_of("workflowruns", "s-1", "standing still again", |object| {
+            let run = &object["status"]["run"];
+            run["phase"] == "Paused" && run["attempts"] == 2
+        })
+        .await;
+    // What failed before it was cancelled has failed; and to end it was what was wanted.
+    let (code, said, errors) = office.call(&["cancel", "s-1", "--wait"]).await;
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(
+        said.contains("s-1 ended as Failed, for the failure that it stood still after: stop: NOPE"),
+        "{said}"
+    );
+    // It stays as it ended: another one takes up its work, and stops at the same step.
+    let (code, said, errors) = office.call(&["retry", "s-1"]).await;
+    assert_eq!(code, Some(0), "{errors}");
+    let again = said.trim_end().strip_suffix(" created").unwrap();
+    let again = again.strip_prefix("workflowrun.everstep.dev/").unwrap();
+    assert!(again.starts_with("s-1-retry-"), "{again}");
+    office.until(&["tree", &format!("erun/{again}")], "Paused").await;
 }
