@@ -5,7 +5,7 @@
 
 use std::{
     env, fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     sync::Mutex,
     time::{Duration, Instant},
@@ -133,7 +133,7 @@ impl System {
     fn write_policy(&self) {
         let rules = &*self.policy.lock().unwrap();
         let document = json!({"allow": rules, "allowAddresses": ["127.0.0.0/8"]});
-        fs::write(self.policy_file(), document.to_string()).unwrap();
+        write(&self.policy_file(), &document.to_string());
     }
 
     pub(crate) fn policy_file(&self) -> PathBuf {
@@ -150,7 +150,7 @@ impl System {
     /// A process of this role, just started.
     pub(crate) fn spawn(&self, role: &str, flags: &[(&str, &str)]) -> Process {
         let (policy, url) = (self.policy_file(), self.directory.path().join("database-url"));
-        fs::write(&url, &self.database_url).unwrap();
+        write(&url, &self.database_url);
         let own = [
             ("--egress-policy", policy.to_str().unwrap()),
             ("--database-url-file", url.to_str().unwrap()),
@@ -292,6 +292,13 @@ impl System {
             tokio::time::sleep(POLL).await;
         }
     }
+}
+
+/// Writes a file that others may be reading: they see what was there, or all of this.
+fn write(file: &Path, text: &str) {
+    let unfinished = file.with_added_extension("unfinished");
+    fs::write(&unfinished, text).unwrap();
+    fs::rename(&unfinished, file).unwrap();
 }
 
 /// The one number that a query answers.
