@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 /// The figures of one scrape. A role that a process does not have leaves its part out.
 #[derive(Debug, Clone, Default)]
@@ -15,6 +15,17 @@ pub struct Figures {
     pub worker: Option<WorkerFigures>,
     /// What this process' controller did.
     pub controller: Option<ControllerFigures>,
+    /// What this process saw of stuck runs; none when it does not look, or has not yet.
+    pub detector: Option<DetectorFigures>,
+}
+
+/// What the last look at stuck runs saw.
+#[derive(Debug, Clone, Default)]
+pub struct DetectorFigures {
+    /// When it was, in seconds since 1970.
+    pub at: f64,
+    /// Stuck runs, and for how long the oldest has been, by reason: every reason, also without a run.
+    pub stuck: BTreeMap<&'static str, (i64, Duration)>,
 }
 
 /// What the database says.
@@ -116,6 +127,9 @@ pub struct Metrics {
     orphan_passes: IntCounterVec,
     orphan_brake: IntGauge,
     leader: IntGauge,
+    stuck: IntGaugeVec,
+    stuck_oldest: GaugeVec,
+    detector: Gauge,
 }
 
 impl Metrics {
@@ -189,6 +203,24 @@ impl Metrics {
                 "everstep_leader",
                 "1 while this controller leads and reconciles, 0 while it stands by.",
             )?,
+            stuck: IntGaugeVec::new(
+                Opts::new(
+                    "everstep_runs_stuck",
+                    "Runs that do not move though they should, or stand still until a person acts, by reason.",
+                ),
+                &["reason"],
+            )?,
+            stuck_oldest: GaugeVec::new(
+                Opts::new(
+                    "everstep_runs_stuck_oldest_seconds",
+                    "For how long the oldest stuck run has been, by reason; 0 without one.",
+                ),
+                &["reason"],
+            )?,
+            detector: Gauge::new(
+                "everstep_detector_last_success_timestamp_seconds",
+                "When stuck runs were looked for last, of the controller that leads; 0 while this one does not.",
+            )?,
         };
         metrics.register()?;
         Ok(metrics)
@@ -212,7 +244,10 @@ impl Metrics {
         self.registry.register(Box::new(self.orphans.clone()))?;
         self.registry.register(Box::new(self.orphan_passes.clone()))?;
         self.registry.register(Box::new(self.orphan_brake.clone()))?;
-        self.registry.register(Box::new(self.leader.clone()))
+        self.registry.register(Box::new(self.leader.clone()))?;
+        self.registry.register(Box::new(self.stuck.clone()))?;
+        self.registry.register(Box::new(self.stuck_oldest.clone()))?;
+        self.registry.register(Box::new(self.detector.clone()))
     }
 
     fn show(&self, controller: &ControllerFigures) {
@@ -270,6 +305,14 @@ impl Metrics {
         }
         if let Some(controller) = &figures.controller {
             self.show(controller);
+        }
+        self.stuck.reset();
+        self.stuck_oldest.reset();
+        let detector = figures.detector.clone().unwrap_or_default();
+        self.detector.set(detector.at);
+        for (reason, (runs, oldest)) in detector.stuck {
+            self.stuck.with_label_values(&[reason]).set(runs);
+            self.stuck_oldest.with_label_values(&[reason]).set(oldest.as_secs_f64());
         }
         let encoded = TextEncoder::new().encode_to_string(&self.registry.gather());
         encoded.unwrap_or_else(|error| format!("# the metrics could not be encoded: {error}\n"))
@@ -367,6 +410,38 @@ mod tests {
     }
 
     #[test]
+    fn what_is_stuck_is_shown_by_who_looks_and_by_nobody_else() {
+        let metrics = Metrics::new().unwrap();
+        let detector = DetectorFigures {
+            at: 1.75e9,
+            stuck: [
+                ("Unclaimed", (3, Duration::from_secs(90))),
+                ("Paused", (0, Duration::ZERO)),
+            ]
+            .into(),
+        };
+        let looking = Figures {
+            detector: Some(detector),
+            ..Figures::default()
+        };
+        let text = metrics.render(&looking);
+        for line in [
+            "everstep_runs_stuck{reason=\"Unclaimed\"} 3",
+            "everstep_runs_stuck{reason=\"Paused\"} 0",
+            "everstep_runs_stuck_oldest_seconds{reason=\"Unclaimed\"} 90",
+            "everstep_detector_last_success_timestamp_seconds 1750000000",
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "{line} is not in\n{text}");
+        }
+        let text = metrics.render(&Figures::default());
+        assert!(!text.contains("everstep_runs_stuck"), "{text}");
+        assert!(
+            text.contains("everstep_detector_last_success_timestamp_seconds 0\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
     fn every_metric_has_help() {
         let metrics = Metrics::new().unwrap();
         let figures = Figures {
@@ -376,6 +451,10 @@ mod tests {
             }),
             worker: Some(WorkerFigures::default()),
             controller: Some(ControllerFigures::default()),
+            detector: Some(DetectorFigures {
+                at: 1.0,
+                stuck: [("Unclaimed", (1, Duration::ZERO))].into(),
+            }),
         };
         let text = metrics.render(&figures);
         for line in text.lines().filter(|line| line.starts_with("# TYPE ")) {

@@ -1,10 +1,13 @@
 //! The pages for operators and people, held against the binary: every flag, variable, default and metric is there, and
 //! every command's help.
 
+use std::time::Duration;
+
 use clap::CommandFactory;
 use everstep::{
     cli::Cli,
-    metrics::{ControllerFigures, Figures, Metrics, StoreFigures, WorkerFigures},
+    metrics::{ControllerFigures, DetectorFigures, Figures, Metrics, StoreFigures, WorkerFigures},
+    store::StuckReason,
 };
 
 const OPERATIONS: &str = include_str!("../docs/operations.md");
@@ -121,6 +124,10 @@ fn every_metric_stands_there() {
         store: Some(store),
         worker: Some(WorkerFigures::default()),
         controller: Some(ControllerFigures::default()),
+        detector: Some(DetectorFigures {
+            at: 1.0,
+            stuck: [("Unclaimed", (1, Duration::ZERO))].into(),
+        }),
     };
     let text = Metrics::new().unwrap().render(&figures);
     let names: Vec<&str> = text
@@ -138,5 +145,12 @@ fn every_metric_stands_there() {
                 "everstep_{name} is no metric"
             );
         }
+    }
+}
+
+#[test]
+fn every_reason_to_be_stuck_stands_there() {
+    for reason in StuckReason::ALL {
+        row(&format!("`{}`", reason.as_str()));
     }
 }

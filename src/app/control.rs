@@ -19,7 +19,7 @@ use crate::{
     },
     http::Readiness,
     leading::Leading,
-    maintenance::{orphans, retention},
+    maintenance::{detector, orphans, retention},
     store::{Refusal, Store},
 };
 
@@ -55,6 +55,8 @@ pub(super) async fn control(
     let (deleted, deletions) = mpsc::channel(DELETED);
     let (told, leading) = Leading::when_told();
     gather.leading(leading.clone());
+    let seen = Arc::new(detector::Seen::default());
+    gather.detector(Arc::clone(&seen));
     let candidate = candidate(options);
     let controller = Controller::new(controller::Context {
         client: client.clone(),
@@ -103,14 +105,15 @@ pub(super) async fn control(
         tokio::join!(
             reconciling,
             orphans::run(orphans, ended.clone()),
-            retention::run(store.clone(), leading, ended.clone()),
+            retention::run(store.clone(), leading.clone(), ended.clone()),
+            detector::run(store.clone(), seen, leading, ended.clone()),
             election::stand(client, candidate, told, ended.clone())
         )
     };
     let listed = pulse::feel(readiness, "objects", "the API server", async || {
         listed(&api_server, scope.as_deref()).await
     });
-    let (result, (), (), ()) = pulse::beside(listed, sweeping).await;
+    let (result, (), (), (), ()) = pulse::beside(listed, sweeping).await;
     result.map_err(|error| match error {
         controller::Error::Store(error) => match &*error {
             crate::store::Error::Refused(refusal) => Failure::Refused(refusal.clone()),

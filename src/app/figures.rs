@@ -13,9 +13,9 @@ use tokio::time::timeout;
 use crate::{
     controller::Controller,
     leading::Leading,
-    maintenance::orphans,
-    metrics::{ControllerFigures, Figures, Metrics, StoreFigures, WorkerFigures},
-    store::{Error, Store},
+    maintenance::{detector, orphans},
+    metrics::{ControllerFigures, DetectorFigures, Figures, Metrics, StoreFigures, WorkerFigures},
+    store::{Error, Store, StuckReason},
     worker::Counters,
 };
 
@@ -29,6 +29,7 @@ pub(super) struct Gather {
     worker: OnceLock<Arc<Counters>>,
     controller: OnceLock<(Controller, Arc<orphans::Counters>)>,
     leading: OnceLock<Leading>,
+    detector: OnceLock<Arc<detector::Seen>>,
 }
 
 impl Gather {
@@ -39,6 +40,7 @@ impl Gather {
             worker: OnceLock::new(),
             controller: OnceLock::new(),
             leading: OnceLock::new(),
+            detector: OnceLock::new(),
         }
     }
 
@@ -59,6 +61,10 @@ impl Gather {
         self.leading.get_or_init(|| leading);
     }
 
+    pub(super) fn detector(&self, seen: Arc<detector::Seen>) {
+        self.detector.get_or_init(|| seen);
+    }
+
     /// The metrics in Prometheus' text format.
     pub(super) async fn scrape(&self) -> String {
         let figures = Figures {
@@ -68,6 +74,7 @@ impl Gather {
                 leads: self.leading.get().is_some_and(Leading::is),
                 ..controller_figures(controller, orphans)
             }),
+            detector: self.detector.get().and_then(|seen| detector_figures(&seen.last())),
         };
         self.metrics.render(&figures)
     }
@@ -109,6 +116,18 @@ fn worker_figures(counters: &Counters) -> WorkerFigures {
         finished: counters.finished.get(),
         fenced: counters.registrations.get().saturating_sub(1),
     }
+}
+
+/// Every reason, also without a run: an alert must see that one has gone.
+fn detector_figures(sight: &detector::Sight) -> Option<DetectorFigures> {
+    let of = |reason| {
+        let stuck = sight.stuck.iter().find(|stuck| stuck.reason == reason);
+        stuck.map_or((0, Duration::ZERO), |stuck| (stuck.runs, stuck.oldest))
+    };
+    Some(DetectorFigures {
+        at: sight.at?.as_duration().as_secs_f64(),
+        stuck: StuckReason::ALL.map(|reason| (reason.as_str(), of(reason))).into(),
+    })
 }
 
 fn controller_figures(controller: &Controller, orphans: &orphans::Counters) -> ControllerFigures {

@@ -6,10 +6,11 @@
 //! | [`timers`] | parked runs whose time has come | the next due time | due + 1 s |
 //! | [`rescuer`] | runs whose worker is dead | poll | lease + 2 s |
 //!
-//! Beside the controllers run [`orphans`] and [`retention`].
+//! Beside the controller that leads run [`orphans`], [`retention`] and [`detector`].
 //!
 //! The worker's meet it in the database, and in memory through [`Beside`], which whoever starts both fills in.
 
+pub mod detector;
 pub mod mail;
 pub mod orphans;
 pub mod rescuer;

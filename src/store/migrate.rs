@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
 use super::{Error, Refusal, Store, pool};
 
 /// The migrations of this release, oldest first; a number is its place, from 1.
-const MIGRATIONS: [Migration; 3] = [
+const MIGRATIONS: [Migration; 4] = [
     Migration {
         name: "0001_create_schema",
         sql: include_str!("../../migrations/0001_create_schema.sql"),
@@ -19,6 +19,10 @@ const MIGRATIONS: [Migration; 3] = [
     Migration {
         name: "0003_add_retries",
         sql: include_str!("../../migrations/0003_add_retries.sql"),
+    },
+    Migration {
+        name: "0004_find_what_stands_still",
+        sql: include_str!("../../migrations/0004_find_what_stands_still.sql"),
     },
 ];
 

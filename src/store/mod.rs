@@ -14,7 +14,7 @@
 //! | `orphans`, `findings` | objects that are gone; what workers found out about Connections |
 //! | `lease`, `claim`, `load`, `append` | a worker: its lease, its runs, and the one write path of a run |
 //! | `inbox`, `timers`, `recovery`, `retention`, `unused` | sweeps |
-//! | `listen`, `clock`, `gauges` | doorbell, database time, figures |
+//! | `listen`, `clock`, `gauges`, `stuck` | doorbell, database time, figures, runs that do not move |
 //!
 //! The rules P1 to P11 of the run protocol bind every statement; the clause that keeps one names it.
 //! What a run *is* belongs to the engine: here its events are JSON text.
@@ -45,6 +45,7 @@ mod retry;
 mod row;
 mod signals;
 mod start;
+mod stuck;
 mod surface;
 mod timers;
 mod unused;
@@ -71,6 +72,7 @@ pub use retention::Retired;
 pub use retry::{Former, FormerOf, Handover, Retrying, Taken};
 pub use signals::{ChangedSignal, SignalFacts, SignalOutcome};
 pub use start::{DeletionPolicy, Retention, Start, Submission, Submitted};
+pub use stuck::{Stuck, StuckReason};
 pub use surface::{HistoryRow, RunFilter, RunRow, Surface, SurfaceError};
 pub use unused::Forgotten;
 

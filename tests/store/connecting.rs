@@ -86,7 +86,7 @@ async fn many_processes_migrate_at_once_and_one_does_it() {
         .iter()
         .map(|report| report.as_ref().unwrap().applied.len())
         .sum();
-    assert_eq!(applied, 3);
+    assert_eq!(applied, 4);
 }
 
 /// What was applied somewhere does not change any more: the database would be refused.
@@ -120,7 +120,14 @@ async fn the_release_before_goes_on_while_the_schema_is_migrated() {
     }
     let store = Store::connect(&options(&url)).await.unwrap();
     let applied = store.migrate(Migrations::Auto).await.unwrap().applied;
-    assert_eq!(applied, ["0002_add_signals_and_sql_surface", "0003_add_retries"]);
+    assert_eq!(
+        applied,
+        [
+            "0002_add_signals_and_sql_surface",
+            "0003_add_retries",
+            "0004_find_what_stands_still"
+        ]
+    );
     let taken = "UPDATE everstep.inbox SET taken_seq = 1, consumed_seq = 1, outcome = 'Consumed' WHERE outcome IS NULL";
     for (statement, count) in [(rows, 100), (taken, 200)] {
         let done = sqlx::raw_sql(AssertSqlSafe(statement.to_owned()))

@@ -21,6 +21,7 @@ mod postgres;
 mod retrying;
 mod rig;
 mod signalling;
+mod stuck;
 mod sweeping;
 mod tls;
 #[path = "../support/tls_postgres.rs"]

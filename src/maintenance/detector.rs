@@ -1,0 +1,98 @@
+//! Looks for stuck runs, beside the controller that leads, and keeps what it saw for the metrics. It mends nothing: what
+//! can be mended has a sweep, and what it finds is what no sweep could mend, or what waits for a person.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use super::Health;
+use crate::leading::Leading;
+use crate::store::{Error, Store, Stuck, StuckReason};
+
+/// Between two looks.
+const PERIOD: Duration = Duration::from_secs(10);
+/// What is late by less is on its way: a takeover may take a lease and two seconds.
+const GRACE: Duration = Duration::from_secs(60);
+/// Runs that nothing moves are looked for with every so many looks: that reads every live run.
+const UNMOVED_EVERY: u64 = 30;
+
+/// What the last look saw.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Sight {
+    /// When it was, by the database's clock; none: there was none yet, or this process does not lead.
+    pub at: Option<Timestamp>,
+    /// Stuck runs by reason.
+    pub stuck: Vec<Stuck>,
+}
+
+/// The last look, for whoever asks.
+#[derive(Debug, Default)]
+pub struct Seen(Mutex<Sight>);
+
+impl Seen {
+    /// What the last look saw.
+    #[must_use]
+    pub fn last(&self) -> Sight {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, sight: Sight) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = sight;
+    }
+}
+
+/// Looks while this process leads, until `shutdown`.
+pub async fn run(store: Store, seen: Arc<Seen>, mut leading: Leading, shutdown: CancellationToken) {
+    let mut health = Health::of("stuck runs");
+    let mut ending = leading.clone();
+    let mut unmoved = None;
+    let looks = async {
+        for look in 0_u64.. {
+            leading.begins().await;
+            match once(&store, look.is_multiple_of(UNMOVED_EVERY), &mut unmoved).await {
+                Ok(stuck) => {
+                    health.worked();
+                    say(&seen.last().stuck, &stuck);
+                    let at = Some(store.now());
+                    seen.set(Sight { at, stuck });
+                }
+                Err(error) => health.failed(&error),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(PERIOD) => {}
+                // Who does not lead has nothing to say of what another one sees.
+                () = ending.ends() => seen.set(Sight::default()),
+            }
+        }
+    };
+    shutdown.run_until_cancelled(looks).await;
+}
+
+/// One look; `unmoved` is what was seen when runs that nothing moves were looked for last.
+async fn once(store: &Store, anew: bool, unmoved: &mut Option<Stuck>) -> Result<Vec<Stuck>, Error> {
+    let mut stuck = store.stuck(GRACE).await?;
+    if anew {
+        *unmoved = store.unmoved(GRACE).await?;
+    }
+    stuck.extend(*unmoved);
+    Ok(stuck)
+}
+
+/// Says once that runs are stuck for a reason, and once that none are any more.
+fn say(before: &[Stuck], now: &[Stuck]) {
+    for reason in StuckReason::ALL {
+        let of = |all: &[Stuck]| all.iter().find(|stuck| stuck.reason == reason).copied();
+        match (of(before), of(now)) {
+            (None, Some(stuck)) => tracing::warn!(
+                reason = reason.as_str(),
+                runs = stuck.runs,
+                oldest = ?stuck.oldest,
+                "runs are stuck"
+            ),
+            (Some(_), None) => tracing::info!(reason = reason.as_str(), "no run is stuck any more"),
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+    }
+}
