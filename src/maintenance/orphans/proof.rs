@@ -77,7 +77,8 @@ impl Witness {
         }
         let crds: Api<CustomResourceDefinition> = Api::all(self.client.clone());
         for (_, plural) in OWNERS {
-            let crd = ask(crds.get(&format!("{plural}.{GROUP}"))).await?;
+            // Without its schema: that is large, and nested deeper than a stack may bear.
+            let crd = ask(crds.get_metadata(&format!("{plural}.{GROUP}"))).await?;
             if crd.metadata.deletion_timestamp.is_some() {
                 return Err(Doubt::CrdGoing(plural));
             }
