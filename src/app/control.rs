@@ -97,17 +97,18 @@ pub(super) async fn control(
     // The sweeps end with the reconciles, however those end; the Lease is given up when the last reconcile is done.
     let ended = shutdown.child_token();
     let reconciling = async {
-        let result = controller.run(shutdown.clone()).await;
+        let result = Box::pin(controller.run(shutdown.clone())).await;
         ended.cancel();
         result
     };
     let sweeping = async {
+        // Boxed: joined by value they would be moved through every frame between here and the runtime.
         tokio::join!(
             reconciling,
-            orphans::run(orphans, ended.clone()),
-            retention::run(store.clone(), leading.clone(), ended.clone()),
-            detector::run(store.clone(), seen, leading, ended.clone()),
-            election::stand(client, candidate, told, ended.clone())
+            Box::pin(orphans::run(orphans, ended.clone())),
+            Box::pin(retention::run(store.clone(), leading.clone(), ended.clone())),
+            Box::pin(detector::run(store.clone(), seen, leading, ended.clone())),
+            Box::pin(election::stand(client, candidate, told, ended.clone()))
         )
     };
     let listed = pulse::feel(readiness, "objects", "the API server", async || {

@@ -69,7 +69,10 @@ pub(super) async fn serve(options: cli::Service, roles: Roles) -> Result<(), Fai
         }
     };
     let endpoints = tokio::spawn(http::serve(listener, readiness.clone(), scrape, closing.clone()));
-    let result = work(&options, roles, url, egress, client, &readiness, &gather, &shutdown).await;
+    let result = Box::pin(work(
+        &options, roles, url, egress, client, &readiness, &gather, &shutdown,
+    ))
+    .await;
     closing.cancel();
     match endpoints.await {
         Ok(Ok(())) => {}
@@ -107,7 +110,15 @@ async fn work(
         if !roles.controller {
             return pending().await;
         }
-        let result = control::control(&store, client.clone(), options, readiness, gather, &stop).await;
+        let result = Box::pin(control::control(
+            &store,
+            client.clone(),
+            options,
+            readiness,
+            gather,
+            &stop,
+        ))
+        .await;
         stop.cancel();
         result
     };
@@ -115,7 +126,16 @@ async fn work(
         if !roles.worker {
             return pending().await;
         }
-        let result = worker(&store, client.clone(), egress, options, readiness, gather, &stop).await;
+        let result = Box::pin(worker(
+            &store,
+            client.clone(),
+            egress,
+            options,
+            readiness,
+            gather,
+            &stop,
+        ))
+        .await;
         stop.cancel();
         result
     };
