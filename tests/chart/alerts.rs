@@ -127,13 +127,18 @@ fn commands_of_runbooks_are_commands() {
     assert!(found > 5, "{found}");
 }
 
-/// What Prometheus reads of the chart, with these values of `metrics.prometheusRule`.
-async fn spec(mut values: Value) -> Value {
+/// What Prometheus reads of the chart in `everstep-system`, with these values of `metrics.prometheusRule`.
+async fn spec(values: Value) -> Value {
+    spec_in("everstep-system", values).await
+}
+
+/// The same for a release in that namespace.
+pub(crate) async fn spec_in(namespace: &str, mut values: Value) -> Value {
     values["enabled"] = true.into();
     let mut all = least();
     all["metrics"] = json!({"prometheusRule": values});
     let helm = Helm::new(controlplane::shared().await).await;
-    let mut objects = objects(&helm.template("everstep-system", &all).await);
+    let mut objects = objects(&helm.template(namespace, &all).await);
     objects.retain(|object| object["kind"] == "PrometheusRule");
     assert_eq!(objects.len(), 1);
     objects.remove(0)["spec"].take()
