@@ -15,7 +15,7 @@ help: ## print this
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 .PHONY: deps
-deps: ## install what is missing here: PostgreSQL's programs, a C compiler
+deps: ## install what is missing here: PostgreSQL's programs, Prometheus, a C compiler
 	@.ci/deps
 
 .PHONY: controlplane

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 
 mod admission;
+mod alerting;
+mod alerts;
 mod life;
 mod manifests;
 mod rights;

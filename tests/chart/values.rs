@@ -58,6 +58,18 @@ async fn value_of_the_wrong_form_is_refused_with_its_path() {
         ("egress.allow[0].hosts={a.example.org}", "/egress/allow/0"),
         ("worker.secrets.named.shop={}", "/worker/secrets/named/shop"),
         ("podSecurityContext.runAsUser=0", "/podSecurityContext/runAsUser"),
+        (
+            "metrics.prometheusRule.runbooks=here",
+            "/metrics/prometheusRule/runbooks",
+        ),
+        (
+            "metrics.prometheusRule.alerts.detectorSilent.seconds=2m",
+            "/metrics/prometheusRule/alerts/detectorSilent/seconds",
+        ),
+        (
+            "metrics.prometheusRule.alerts.runsStuck.for=60",
+            "/metrics/prometheusRule/alerts/runsStuck/for",
+        ),
     ] {
         let words = ["template", RELEASE, CHART, "--set", set, "--values=-"];
         let output = helm.output(&words, &least().to_string()).await;

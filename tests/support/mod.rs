@@ -11,6 +11,7 @@ pub(crate) mod controlplane;
 pub(crate) mod pgproxy;
 pub(crate) mod postgres;
 pub(crate) mod process;
+pub(crate) mod prometheus;
 pub(crate) mod submission;
 pub(crate) mod system;
 pub(crate) mod tls_postgres;
