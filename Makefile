@@ -29,7 +29,7 @@ build: ## build release/everstep and release/everstep-bench in the target direct
 	$(CARGO) build --locked --release --bin everstep
 
 .PHONY: test
-test: deps controlplane helm ## run all tests; PostgreSQL servers and control planes are started and stopped by them
+test: deps controlplane helm health-judge ## run all tests; PostgreSQL servers and control planes are started and stopped by them
 	$(CARGO) test --locked
 
 .PHONY: crds
@@ -39,6 +39,10 @@ crds: ## write crds/ and the chart's templates of them from the Rust types
 .PHONY: helm
 helm: deps ## build helm, once
 	@e2e/tools/helm/build >/dev/null
+
+.PHONY: health-judge
+health-judge: deps ## build what judges health as Argo CD and Flux do, once
+	@e2e/tools/health/build >/dev/null
 
 .PHONY: image
 image: deps ## build the image's static binary and check it; with a container engine, build the image
