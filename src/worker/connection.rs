@@ -30,6 +30,8 @@ use crate::engine::{ErrorKind, StepError};
 const FRESH: Duration = Duration::from_secs(60);
 /// How long a failed read answers for the next ones: a thousand waiting runs must not be a thousand reads.
 const FAILURE_FRESH: Duration = Duration::from_secs(1);
+/// How long the API server refuses us before that is a mistake of somebody's.
+const BELIEVED_AFTER: Duration = Duration::from_secs(10);
 /// A finding is sent again after so long, so that its time of check moves on.
 const REPORT_AGAIN: Duration = Duration::from_secs(300);
 /// The code of an error that says nothing about the Connection.
@@ -75,6 +77,8 @@ struct Entry {
     used_at: Instant,
     good: Option<(Instant, Arc<Connection>)>,
     failed: Option<(Instant, Problem)>,
+    /// Since when the API server has said that we may not read it.
+    forbidden_since: Option<Instant>,
     /// A read under way: everybody who needs it waits for the same one.
     reading: Option<Shared<BoxFuture<'static, Read>>>,
     reported: Option<(Instant, Finding)>,
@@ -172,7 +176,7 @@ impl Connections {
             let mut entries = self.entries();
             let entry = entries.entry(key).or_insert_with(Entry::new);
             entry.reading = None;
-            match read {
+            match entry.patient(read, now) {
                 Ok(connection) => {
                     entry.failed = None;
                     entry.good = Some((now, Arc::clone(&connection)));
@@ -240,8 +244,28 @@ impl Entry {
             used_at: Instant::now(),
             good: None,
             failed: None,
+            forbidden_since: None,
             reading: None,
             reported: None,
+        }
+    }
+
+    /// A refusal is believed when it lasts: an API server that has just started refuses everybody until it has read who
+    /// may do what. Until then it counts as no answer.
+    fn patient<T>(&mut self, read: Result<T, Problem>, now: Instant) -> Result<T, Problem> {
+        match read {
+            Err(problem) if problem.is_forbidden() => {
+                let since = *self.forbidden_since.get_or_insert(now);
+                Err(if now.saturating_duration_since(since) < BELIEVED_AFTER {
+                    Problem::Unavailable(problem.into_error().message)
+                } else {
+                    problem
+                })
+            }
+            other => {
+                self.forbidden_since = None;
+                other
+            }
         }
     }
 
@@ -282,6 +306,36 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_refusal_is_believed_when_it_lasts() {
+        let refused = || Problem::Wrong {
+            code: "SecretForbidden",
+            message: "no".to_owned(),
+            finding: None,
+        };
+        let code = |read: Result<(), Problem>| read.map_err(|problem| problem.into_error().code);
+        let (mut entry, start) = (Entry::new(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(
+            code(entry.patient(Err(refused()), at(0))),
+            Err(API_UNAVAILABLE.to_owned())
+        );
+        assert_eq!(
+            code(entry.patient(Err(refused()), at(9))),
+            Err(API_UNAVAILABLE.to_owned())
+        );
+        assert_eq!(
+            code(entry.patient(Err(refused()), at(10))),
+            Err("SecretForbidden".to_owned())
+        );
+        // Granted, and taken away again.
+        assert_eq!(code(entry.patient(Ok(()), at(11))), Ok(()));
+        assert_eq!(
+            code(entry.patient(Err(refused()), at(12))),
+            Err(API_UNAVAILABLE.to_owned())
+        );
+    }
 
     fn manifests() -> Manifests {
         let mut manifests = Manifests::default();

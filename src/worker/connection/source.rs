@@ -18,6 +18,8 @@ use crate::worker::secret::Secret;
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// The API server's answer to whom it knows and does not let.
 const FORBIDDEN: u16 = 403;
+const CONNECTION_FORBIDDEN: &str = "ConnectionForbidden";
+const SECRET_FORBIDDEN: &str = "SecretForbidden";
 
 /// Where Connections and Secrets are read from.
 pub enum Source {
@@ -58,6 +60,16 @@ pub(super) enum Problem {
         message: String,
         finding: Option<Box<Finding>>,
     },
+}
+
+impl Problem {
+    /// Whether the worker's account may not read what is needed.
+    pub(super) fn is_forbidden(&self) -> bool {
+        match self {
+            Self::Wrong { code, .. } => [CONNECTION_FORBIDDEN, SECRET_FORBIDDEN].contains(code),
+            Self::Unavailable(_) => false,
+        }
+    }
 }
 
 impl Source {
@@ -202,9 +214,9 @@ async fn get(client: &kube::Client, kind: ApiResource, namespace: &str, name: &s
 /// The worker's account may not read this.
 fn forbidden(kind: &str, what: &str) -> Problem {
     let code = if kind == "Secret" {
-        "SecretForbidden"
+        SECRET_FORBIDDEN
     } else {
-        "ConnectionForbidden"
+        CONNECTION_FORBIDDEN
     };
     let message = format!("{what} may not be read by the worker's account: grant it the verb get on this {kind}");
     wrong(code, message)
