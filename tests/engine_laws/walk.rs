@@ -84,6 +84,7 @@ fn outcome(choice: u8) -> Outcome {
 /// A run in the hands of a test that holds every law after every decision.
 pub(crate) struct Walk {
     pub(crate) def: Definition,
+    body: Value,
     run: Run,
     /// The same run, restored from its snapshot after every decision.
     restored: Run,
@@ -103,6 +104,7 @@ impl Walk {
         let run = Run::new(origin());
         Self {
             def,
+            body: body.clone(),
             restored: run.clone(),
             run,
             parked: None,
@@ -389,6 +391,33 @@ impl Walk {
         }
         for (step, _) in self.performed() {
             request(&self.run, &self.def, &step).unwrap();
+        }
+    }
+
+    /// A run that succeeded has left no step of its list behind: each has an outcome.
+    fn hold_completeness(&self) {
+        if self.run.phase() != Phase::Succeeded {
+            return;
+        }
+        let outcomes: HashSet<&str> = self
+            .journal
+            .iter()
+            .filter_map(|event| match event {
+                Event::StepSucceeded { step, .. }
+                | Event::StepFailed { step, .. }
+                | Event::StepSkipped { step, .. }
+                | Event::StepTimedOut { step, .. }
+                | Event::StepReused { step, .. } => Some(&**step),
+                _ => None,
+            })
+            .collect();
+        for step in self.body["steps"].as_array().unwrap() {
+            let name = step["name"].as_str().unwrap();
+            assert!(
+                outcomes.contains(name),
+                "{name} never came to an end: {:#?}",
+                self.journal
+            );
         }
     }
 

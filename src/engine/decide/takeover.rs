@@ -20,6 +20,10 @@ impl Decision<'_> {
         self.emit(Event::TakenOver {
             hold_until: hold.map(|hold| after(self.now, hold)),
         });
+        // A hold that ends with this, since a result lay between, may have kept back what became ready in it.
+        if self.run.started_at.is_some() {
+            self.consider_all();
+        }
         let def = self.def;
         for open in self.open_where(|activity, _| activity == Activity::Attempt) {
             let Some(step) = def.step(&open.step) else { continue };

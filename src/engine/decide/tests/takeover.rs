@@ -121,3 +121,14 @@ fn a_run_that_never_began_begins_after_its_hold() {
     assert_eq!(run.tell(Input::Claimed), "");
     assert_eq!(run.timers_at(2), "go-on started a#1");
 }
+
+#[test]
+fn what_became_ready_in_a_hold_begins_when_the_next_takeover_ends_it() {
+    let wait = |name: &str| json!({"name": name, "waitForSignal": {"signal": "go"}});
+    let mut run = Driven::claimed(&json!({"steps": [wait("a"), wait("b")]}));
+    run.tell(Input::TakenOver);
+    assert_eq!(run.tell(Input::TakenOver), "taken-held");
+    assert_eq!(run.signal(1, "go", json!(1)), "a<1 a+", "and `b` has to wait");
+    assert_eq!(run.signal(2, "go", json!(2)), "kept2");
+    assert_eq!(run.tell(Input::TakenOver), "taken b<2 b+ =Succeeded finished");
+}
