@@ -471,6 +471,7 @@ impl Walk {
             .filter(|event| matches!(event, Event::RunEnding { .. }))
             .count();
         assert_eq!(results, 1, "a run has one result");
+        self.hold_completeness();
         let main = self
             .journal
             .iter()
