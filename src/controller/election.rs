@@ -198,10 +198,13 @@ impl Standing {
             tracing::info!("leading: holds the Lease {namespace}/{lease}");
         } else {
             let holder = self.seen.as_ref().and_then(|seen| seen.record.holder.as_deref());
-            tracing::info!(
-                holder,
-                "standing by: another controller holds the Lease {namespace}/{lease}"
-            );
+            match holder.filter(|holder| *holder != self.candidate.identity) {
+                Some(holder) => tracing::info!(
+                    holder,
+                    "standing by: another controller holds the Lease {namespace}/{lease}"
+                ),
+                None => tracing::warn!("standing by: the Lease {namespace}/{lease} was not renewed in time"),
+            }
         }
     }
 

@@ -184,17 +184,7 @@ pub(super) fn read(row: &PgRow, cluster: &Arc<str>) -> Result<Loaded, Error> {
     let phase: &str = column(row, "phase")?;
     Ok(Loaded {
         run,
-        origin: Origin {
-            run,
-            cluster: Arc::clone(cluster),
-            namespace: column(row, "namespace")?,
-            workflow: column(row, "workflow")?,
-            name: column(row, "name")?,
-            start_key: column(row, "start_key")?,
-            revision: column(row, "revision")?,
-            input: json(row, "input")?.unwrap_or_default(),
-            scheduled_at: maybe_time(row, "scheduled_at")?,
-        },
+        origin: origin(row, run, cluster)?,
         definition: DefinitionId(column(row, "definition_id")?),
         phase: Phase::parse(phase).ok_or_else(|| Error::Corrupt(format!("phase {phase}")))?,
         seq: tail.last().map_or(snapshot_seq.unwrap_or(0), |decision| decision.seq),
@@ -202,6 +192,21 @@ pub(super) fn read(row: &PgRow, cluster: &Arc<str>) -> Result<Loaded, Error> {
         tail,
         mail: mail(row)?,
         summary_seq: column(row, "summary_seq")?,
+    })
+}
+
+/// What a run was born with, of a row that has it.
+pub(super) fn origin(row: &PgRow, run: Uuid, cluster: &Arc<str>) -> Result<Origin, Error> {
+    Ok(Origin {
+        run,
+        cluster: Arc::clone(cluster),
+        namespace: column(row, "namespace")?,
+        workflow: column(row, "workflow")?,
+        name: column(row, "name")?,
+        start_key: column(row, "start_key")?,
+        revision: column(row, "revision")?,
+        input: json(row, "input")?.unwrap_or_default(),
+        scheduled_at: maybe_time(row, "scheduled_at")?,
     })
 }
 

@@ -3,14 +3,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use serde_json::Value;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::{
-    Error, Retention, Store, Submission, Submitted,
+    Error, Retention, Store, Submission, Submitted, load,
     pool::{self, Link},
-    row::{column, json},
+    row::column,
     start::{self, Answer},
 };
 use crate::engine::{Event, Origin};
@@ -274,17 +273,7 @@ fn former(row: &PgRow, cluster: &Arc<str>) -> Result<Former, Error> {
         (column(row, "retried_workflow")?, column(row, "retried_key")?);
     let by = column(row, "retried_by")?;
     Ok(Former::Found(Box::new(Retrying {
-        origin: Arc::new(Origin {
-            run,
-            cluster: Arc::clone(cluster),
-            namespace: column(row, "namespace")?,
-            workflow: column(row, "workflow")?,
-            name: column(row, "name")?,
-            start_key: column(row, "start_key")?,
-            revision: column(row, "revision")?,
-            input: json(row, "input")?.unwrap_or(Value::Null),
-            scheduled_at: super::row::maybe_time(row, "scheduled_at")?,
-        }),
+        origin: Arc::new(load::origin(row, run, cluster)?),
         body: column(row, "body")?,
         input: column(row, "input")?,
         retention: Retention {

@@ -59,7 +59,7 @@ async fn run_with_signal_and_sql_goes_through_with_the_charts_rights() {
     assert_eq!(ended["status"]["run"]["output"], json!({"qty": 10, "approved": true}));
 
     // What the controller does besides: Events, ...
-    finished_is_told(&system, "order").await;
+    system.told("order").await;
     first.kill().await;
     second.leads().await;
     // ... a Signal's time to live, the run of an object that is gone.
@@ -187,19 +187,5 @@ async fn egress_policy_that_changes_in_its_config_map_is_taken_without_a_restart
             break;
         }
         assert!(Instant::now() < until, "the new policy is not taken");
-    }
-}
-
-/// An Event comes a moment after the status that it is about.
-async fn finished_is_told(system: &System, name: &str) {
-    let until = Instant::now() + DEADLINE;
-    while !system
-        .events(name)
-        .await
-        .iter()
-        .any(|event| event["reason"] == "Finished")
-    {
-        assert!(Instant::now() < until, "no Event says that {name} has finished");
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -85,7 +85,7 @@ async fn status_costs_few_writes() {
     system.finished("hello").await;
     let ended = system.finished("long").await;
     for name in short.iter().map(String::as_str).chain(["long", "hello"]) {
-        told(&system, name).await;
+        system.told(name).await;
     }
 
     let writes = api_writes(&system).await;
@@ -238,20 +238,6 @@ fn of(writes: &[Write], name: &str) -> Vec<Write> {
         own || (write.resource == "events" && write.name.starts_with(&format!("{name}.")))
     };
     writes.iter().filter(about).cloned().collect()
-}
-
-/// Waits until the end of an object's run was told.
-async fn told(system: &System, name: &str) {
-    let until = Instant::now() + DEADLINE;
-    while !system
-        .events(name)
-        .await
-        .iter()
-        .any(|event| event["reason"] == "Finished")
-    {
-        assert!(Instant::now() < until, "the end of {name} was not told");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 /// How long a run took, rounded up.

@@ -35,6 +35,15 @@ pub(crate) fn order() -> Submission {
     }
 }
 
+/// A run in the namespace `bank`, which the application may not use.
+pub(crate) async fn foreign(rig: &Rig) -> Uuid {
+    let theirs = Submission {
+        namespace: "bank".to_owned(),
+        ..wish("b")
+    };
+    rig.submit(theirs).await.run.unwrap()
+}
+
 /// Roles are the server's, which tests share: they carry the name of the database.
 pub(crate) async fn login(rig: &mut Rig, role: &str) -> String {
     rig.run(&format!("CREATE ROLE {role} LOGIN PASSWORD 'app'")).await;

@@ -1,12 +1,11 @@
 //! Who may call the SQL surface, and what a grant opens and what it does not.
 
-use everstep::store::{Migrations, Store, Submission};
+use everstep::store::{Migrations, Store};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
-use uuid::Uuid;
 
-use crate::application::{UNKNOWN, login, order, refused, row, rows, run, shop, signal, start, started};
+use crate::application::{UNKNOWN, foreign, login, order, refused, row, rows, run, shop, signal, start, started};
 use crate::postgres;
-use crate::rig::{Rig, options, step, wish};
+use crate::rig::{Rig, options, step};
 
 #[tokio::test]
 async fn a_role_without_a_grant_is_refused_everywhere() {
@@ -54,16 +53,7 @@ async fn a_role_without_a_grant_is_refused_everywhere() {
 #[tokio::test]
 async fn a_run_of_a_foreign_namespace_is_answered_like_one_that_does_not_exist() {
     let mut shop = shop().await;
-    shop.rig
-        .submit(Submission {
-            namespace: "bank".to_owned(),
-            ..wish("b")
-        })
-        .await;
-    let foreign: Uuid = shop
-        .rig
-        .one("SELECT id FROM everstep.runs WHERE namespace = 'bank'")
-        .await;
+    let foreign = foreign(&shop.rig).await;
     for call in [
         "everstep.signal('ID', 'a', '{}')",
         "everstep.cancel('ID', 'x')",

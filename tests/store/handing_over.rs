@@ -1,6 +1,6 @@
 //! A start that takes over what an earlier run did: with it in one transaction, and never by two.
 
-use everstep::store::{Append, Former, FormerOf, Handover, Start, Submission};
+use everstep::store::{Append, Former, FormerOf, Handover, Start, Submission, Submitted};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -36,6 +36,12 @@ async fn ended(rig: &Rig, uid: &str) -> Uuid {
     run
 }
 
+/// The WorkflowRun `b`, which takes over the work of this run.
+async fn retried(rig: &Rig, from: Uuid) -> Submitted {
+    let submitted = rig.store.submit_retry(&run_of("b"), &work(from)).await;
+    submitted.unwrap().expect("the work is there")
+}
+
 fn work(from: Uuid) -> Handover {
     let reused = json!([{"StepReused": {
         "step": "charge", "from": from, "name": "name-a", "status": "Succeeded", "attempts": 2, "output": {"id": "ch_1"}
@@ -50,12 +56,7 @@ fn work(from: Uuid) -> Handover {
 async fn run_is_born_with_what_it_takes_over() {
     let mut rig = rig().await;
     let from = ended(&rig, "a").await;
-    let born = rig
-        .store
-        .submit_retry(&run_of("b"), &work(from))
-        .await
-        .unwrap()
-        .unwrap();
+    let born = retried(&rig, from).await;
     assert!(born.started);
     let one = "SELECT count(DISTINCT xmin::text) FROM (
         SELECT xmin FROM everstep.runs WHERE owner_uid = 'b' UNION ALL SELECT xmin FROM everstep.active UNION ALL
@@ -69,12 +70,7 @@ async fn run_is_born_with_what_it_takes_over() {
         "charge"
     );
 
-    let again = rig
-        .store
-        .submit_retry(&run_of("b"), &work(from))
-        .await
-        .unwrap()
-        .unwrap();
+    let again = retried(&rig, from).await;
     assert_eq!((again.run, again.started), (born.run, false));
     assert_eq!(rig.count(&format!("journal WHERE run_id = '{}'", loaded.run)).await, 1);
 }
@@ -106,23 +102,13 @@ async fn of_many_that_want_the_work_of_a_run_one_has_it_and_the_others_leave_not
 async fn run_that_was_lost_is_written_again_with_what_it_took_over() {
     let mut rig = rig().await;
     let from = ended(&rig, "a").await;
-    let born = rig
-        .store
-        .submit_retry(&run_of("b"), &work(from))
-        .await
-        .unwrap()
-        .unwrap();
+    let born = retried(&rig, from).await;
     let run = born.run.unwrap();
     rig.run(&format!(
         "DELETE FROM everstep.runs WHERE id = '{run}'; DELETE FROM everstep.active; DELETE FROM everstep.journal WHERE run_id = '{run}'"
     ))
     .await;
-    let again = rig
-        .store
-        .submit_retry(&run_of("b"), &work(from))
-        .await
-        .unwrap()
-        .unwrap();
+    let again = retried(&rig, from).await;
     assert_eq!((again.run, again.started), (Some(run), false));
     let (_, loaded) = rig.owned().await;
     assert_eq!((loaded.run, loaded.seq, loaded.tail.len()), (run, 1, 1));
@@ -168,14 +154,7 @@ async fn run_that_names_no_definition_is_one_of_the_workflow_of_the_earlier_one(
 async fn steps_that_were_taken_over_are_listed_with_the_run_that_did_them() {
     let mut rig = rig().await;
     let from = ended(&rig, "a").await;
-    let run = rig
-        .store
-        .submit_retry(&run_of("b"), &work(from))
-        .await
-        .unwrap()
-        .unwrap()
-        .run
-        .unwrap();
+    let run = retried(&rig, from).await.run.unwrap();
     rig.run("SELECT everstep.grant_namespace(session_user, 'shop')").await;
     let listed = format!(
         "SELECT json_build_array(step, status, reused_from, attempts, ended_at IS NOT NULL)::text FROM everstep.step_list

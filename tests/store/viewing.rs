@@ -1,11 +1,9 @@
 //! What the views show.
 
-use everstep::store::Submission;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
-use uuid::Uuid;
 
-use crate::application::{row, shop, start};
-use crate::rig::{park, step, wish};
+use crate::application::{foreign, row, shop, start};
+use crate::rig::{park, step};
 
 #[tokio::test]
 async fn views_show_runs_history_and_steps_of_granted_namespaces() {
@@ -16,17 +14,8 @@ async fn views_show_runs_history_and_steps_of_granted_namespaces() {
     assert_eq!(pending, format!("{id} Pending SQL"), "before any worker has met it");
     let worker = shop.rig.worker().await;
     assert_eq!(shop.rig.store.claim(worker, 10, None).await.unwrap(), 1);
-    shop.rig
-        .submit(Submission {
-            namespace: "bank".to_owned(),
-            ..wish("b")
-        })
-        .await;
     // Of another namespace: it has all that the views show, and none of them shows it.
-    let foreign: Uuid = shop
-        .rig
-        .one("SELECT id FROM everstep.runs WHERE namespace = 'bank'")
-        .await;
+    let foreign = foreign(&shop.rig).await;
     let mut theirs = step(foreign, 1);
     theirs.events = r#"[{"StepStarted":{"step":"secret","attempt":1,"at":"2026-01-01T00:00:00Z"}}]"#.to_owned();
     shop.rig.store.append(&[theirs]).await.unwrap();

@@ -8,15 +8,19 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    process::{Output, Stdio},
+    process::Output,
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::{io::AsyncWriteExt, process::Command};
+use tokio::process::Command;
 
-use super::{controlplane::ControlPlane, system::Process};
+use super::{
+    controlplane::ControlPlane,
+    system::Process,
+    tools::{built, fed},
+};
 
 /// The chart, from the repository.
 pub(crate) const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/everstep");
@@ -35,7 +39,7 @@ impl Helm {
     /// As the administrator. If helm is not there yet, it is built first, which takes minutes and says so.
     pub(crate) async fn new(plane: &ControlPlane) -> Self {
         Self {
-            program: program().await,
+            program: built(BUILD, "helm").await,
             kubeconfig: plane.kubeconfig(),
             home: tempfile::tempdir().unwrap(),
         }
@@ -56,20 +60,8 @@ impl Helm {
 
     /// For tests of what a failing helm says.
     pub(crate) async fn output(&self, arguments: &[&str], input: &str) -> Output {
-        let mut helm = Command::new(&self.program)
-            .args(arguments)
-            .envs(self.environment())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let mut stdin = helm.stdin.take().unwrap();
-        // It need not read what it does not want.
-        let _ = stdin.write_all(input.as_bytes()).await;
-        drop(stdin);
-        helm.wait_with_output().await.unwrap()
+        let mut helm = Command::new(&self.program);
+        fed(helm.args(arguments).envs(self.environment()), input).await
     }
 
     /// The directory of the program.
@@ -337,15 +329,4 @@ fn set(words: &mut Vec<String>, flag: &str, value: &str) {
     let begin = format!("{flag}=");
     words.retain(|word| !word.starts_with(&begin));
     words.push(format!("{flag}={value}"));
-}
-
-/// helm's path, built if need be.
-async fn program() -> PathBuf {
-    let building = Command::new(BUILD)
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output();
-    let output = building.await.unwrap();
-    assert!(output.status.success(), "{BUILD} failed: see what it printed");
-    PathBuf::from(String::from_utf8(output.stdout).unwrap().trim_end()).join("helm")
 }

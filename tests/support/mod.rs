@@ -15,3 +15,4 @@ pub(crate) mod prometheus;
 pub(crate) mod submission;
 pub(crate) mod system;
 pub(crate) mod tls_postgres;
+pub(crate) mod tools;

@@ -4,32 +4,23 @@
 //! Everything ends with the value that holds it. Nothing here sleeps for an effect: it waits for it, until a deadline.
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
-    process::{ExitStatus, Stdio},
     sync::Mutex,
     time::{Duration, Instant},
 };
 
-use everstep::{
-    dev::child::{self, Child},
-    store::{Migrations, Options, Store},
-};
+use everstep::store::{Migrations, Options, Store};
 use http_body_util::BodyExt;
-use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    sync::OnceCell,
-    task::JoinHandle,
-};
+use tokio::sync::OnceCell;
 
 use super::{
     controlplane::{self, ControlPlane},
     postgres,
+    tools::fed,
 };
 
 mod binary;
@@ -181,22 +172,14 @@ impl System {
     }
 
     async fn kubectl_with_input(&self, arguments: &[&str], input: &str) -> String {
-        let mut kubectl = tokio::process::Command::new(&self.kubectl)
+        let mut kubectl = tokio::process::Command::new(&self.kubectl);
+        kubectl
             .arg("--cache-dir")
             .arg(self.directory.path().join("kubectl"))
             .args(["--namespace", &self.namespace])
             .args(arguments)
-            .env("KUBECONFIG", &self.kubeconfig)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let mut stdin = kubectl.stdin.take().unwrap();
-        stdin.write_all(input.as_bytes()).await.unwrap();
-        drop(stdin);
-        let output = kubectl.wait_with_output().await.unwrap();
+            .env("KUBECONFIG", &self.kubeconfig);
+        let output = fed(&mut kubectl, input).await;
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "kubectl {}: {said}", arguments.join(" "));
         String::from_utf8(output.stdout).unwrap()
@@ -267,6 +250,20 @@ impl System {
         );
         let list = self.api_get(&path).await;
         list["items"].as_array().unwrap().clone()
+    }
+
+    /// Waits until the end of an object's run was told: an Event comes a moment after the status that it is about.
+    pub(crate) async fn told(&self, name: &str) {
+        let until = Instant::now() + DEADLINE;
+        while !self
+            .events(name)
+            .await
+            .iter()
+            .any(|event| event["reason"] == "Finished")
+        {
+            assert!(Instant::now() < until, "the end of {name} was not told");
+            tokio::time::sleep(POLL).await;
+        }
     }
 
     /// A connection to the database beside the engine's.
