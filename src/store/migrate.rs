@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
 use super::{Error, Refusal, Store, pool};
 
 /// The migrations of this release, oldest first; a number is its place, from 1.
-const MIGRATIONS: [Migration; 4] = [
+const MIGRATIONS: [Migration; 5] = [
     Migration {
         name: "0001_create_schema",
         sql: include_str!("../../migrations/0001_create_schema.sql"),
@@ -23,6 +23,10 @@ const MIGRATIONS: [Migration; 4] = [
     Migration {
         name: "0004_find_what_stands_still",
         sql: include_str!("../../migrations/0004_find_what_stands_still.sql"),
+    },
+    Migration {
+        name: "0005_start_with_fewer_expressions",
+        sql: include_str!("../../migrations/0005_start_with_fewer_expressions.sql"),
     },
 ];
 

@@ -267,13 +267,31 @@ async fn a_workflow_that_is_suspended_gone_or_not_accepted_starts_nothing() {
         revision: "r9".to_owned(),
         ..order()
     };
-    shop.rig.submit(again).await;
+    shop.rig.submit(again.clone()).await;
     let id = started(&mut shop, "'shop/order'").await;
     let revision = "SELECT revision FROM everstep.runs AS r JOIN everstep.definitions AS d ON d.id = r.definition_id";
     assert_eq!(
         shop.rig.one::<String>(&format!("{revision} WHERE r.id = '{id}'")).await,
         "r9"
     );
+
+    // That the object before it is gone was not noticed yet: the newer one says what may be started.
+    shop.rig.run("UPDATE everstep.owners SET gone_at = NULL").await;
+    let id = started(&mut shop, "'shop/order'").await;
+    assert_eq!(
+        shop.rig.one::<String>(&format!("{revision} WHERE r.id = '{id}'")).await,
+        "r9"
+    );
+    shop.rig
+        .submit(Submission {
+            generation: 2,
+            suspended: true,
+            ..again
+        })
+        .await;
+    for start in starts {
+        assert_eq!(refused(&mut shop.app, start).await.0, "55000", "{start}");
+    }
 }
 
 #[tokio::test]

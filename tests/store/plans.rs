@@ -210,6 +210,11 @@ async fn looks_at_names_and_journals_have_an_index_each() {
             "owners_named",
         ),
         (
+            "SELECT uid FROM everstep.owners AS o WHERE o.namespace || '/' || o.name = 'n/w' AND o.kind = 'Workflow'
+               AND o.gone_at IS NULL AND o.definition_id IS NOT NULL ORDER BY o.accepted_at DESC LIMIT 1",
+            "owners_startable",
+        ),
+        (
             "SELECT seq FROM everstep.run_history WHERE run_id = '00000000-0000-7000-8000-000000000000'",
             "journal_pkey",
         ),
