@@ -13,6 +13,7 @@
 //! | [`maintenance`] | sweeps: mail, timers, dead workers, orphans, retention |
 //! | [`app`] | builds all of the above for a role and owns start and shutdown |
 //! | [`show`] | what people read in a terminal: tables, trees, histories; pure |
+//! | [`tally`], [`metrics`] | what the parts of a process count, and how that is shown |
 //! | [`dev`] | `everstep dev`: the same intents and workers on this machine, without a cluster |
 //!
 //! Who may import whom is held by `tests/layering.rs`.
@@ -31,5 +32,6 @@ pub mod metrics;
 pub mod show;
 pub mod shutdown;
 pub mod store;
+pub mod tally;
 pub mod telemetry;
 pub mod worker;

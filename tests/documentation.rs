@@ -6,7 +6,9 @@ use std::time::Duration;
 use clap::CommandFactory;
 use everstep::{
     cli::Cli,
-    metrics::{ControllerFigures, DetectorFigures, Figures, Metrics, StoreFigures, WorkerFigures},
+    metrics::{
+        self, AttemptFigures, ControllerFigures, DetectorFigures, Figures, FinishedFigures, StoreFigures, WorkerFigures,
+    },
     store::StuckReason,
 };
 
@@ -118,18 +120,24 @@ fn the_reference_for_people_is_what_help_says() {
 fn every_metric_stands_there() {
     let store = StoreFigures {
         runs: [("Running".to_owned(), 1)].into(),
+        epoch: Some(1),
         ..StoreFigures::default()
+    };
+    let worker = WorkerFigures {
+        attempts: [("sql", AttemptFigures::default())].into(),
+        finished: vec![FinishedFigures::default()],
+        ..WorkerFigures::default()
     };
     let figures = Figures {
         store: Some(store),
-        worker: Some(WorkerFigures::default()),
+        worker: Some(worker),
         controller: Some(ControllerFigures::default()),
         detector: Some(DetectorFigures {
             at: 1.0,
             stuck: [("Unclaimed", (1, Duration::ZERO))].into(),
         }),
     };
-    let text = Metrics::new().unwrap().render(&figures);
+    let text = metrics::render(&figures);
     let names: Vec<&str> = text
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())

@@ -85,7 +85,7 @@ pub async fn carry(
 
 /// The worker as its sweeps see it.
 fn beside(links: Links, lease: Duration) -> Beside {
-    let (steady, moment, tell) = (links.clone(), links.clone(), links);
+    let (steady, moment, freed, tell) = (links.clone(), links.clone(), links.clone(), links);
     Beside {
         steady: Arc::new(move || steady.steady()),
         moment: Arc::new(move || moment.moment()),
@@ -93,6 +93,7 @@ fn beside(links: Links, lease: Duration) -> Beside {
             let links = tell.clone();
             Box::pin(async move { links.tell(began, rows).await })
         }),
+        freed: Arc::new(move |claims| freed.freed(claims)),
         lease,
     }
 }

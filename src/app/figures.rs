@@ -14,17 +14,19 @@ use crate::{
     controller::Controller,
     leading::Leading,
     maintenance::{detector, orphans},
-    metrics::{ControllerFigures, DetectorFigures, Figures, Metrics, StoreFigures, WorkerFigures},
+    metrics::{
+        self, AttemptFigures, ControllerFigures, DetectorFigures, Figures, FinishedFigures, StoreFigures, WorkerFigures,
+    },
     store::{Error, Store, StuckReason},
-    worker::Counters,
+    worker::{Attempted, Counters, Ended},
 };
 
 /// A scrape must not wait for a database that is away: scrapers give up after ten seconds.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Where the figures come from; the parts are filled in as they start.
+#[derive(Default)]
 pub(super) struct Gather {
-    metrics: Metrics,
     store: OnceLock<Store>,
     worker: OnceLock<Arc<Counters>>,
     controller: OnceLock<(Controller, Arc<orphans::Counters>)>,
@@ -33,17 +35,6 @@ pub(super) struct Gather {
 }
 
 impl Gather {
-    pub(super) fn new(metrics: Metrics) -> Self {
-        Self {
-            metrics,
-            store: OnceLock::new(),
-            worker: OnceLock::new(),
-            controller: OnceLock::new(),
-            leading: OnceLock::new(),
-            detector: OnceLock::new(),
-        }
-    }
-
     pub(super) fn store(&self, store: Store) {
         // A process has one; a second would be a defect of ours that changes no figure.
         self.store.get_or_init(|| store);
@@ -74,9 +65,9 @@ impl Gather {
                 leads: self.leading.get().is_some_and(Leading::is),
                 ..controller_figures(controller, orphans)
             }),
-            detector: self.detector.get().and_then(|seen| detector_figures(&seen.last())),
+            detector: self.detector.get().map(|seen| detector_figures(&seen.last())),
         };
-        self.metrics.render(&figures)
+        metrics::render(&figures)
     }
 
     async fn store_figures(&self) -> Option<StoreFigures> {
@@ -102,32 +93,56 @@ async fn ask(store: &Store) -> Result<StoreFigures, Error> {
     Ok(StoreFigures {
         runs,
         ready_oldest: store.ready_oldest().await?,
+        epoch: store.epoch().await?,
     })
 }
 
 fn worker_figures(counters: &Counters) -> WorkerFigures {
+    let attempts = counters.by_action();
     WorkerFigures {
-        attempts_succeeded: counters.attempts_succeeded.get(),
-        attempts_failed: counters.attempts_failed.get(),
-        attempts_aborted: counters.attempts_aborted.get(),
-        settle_batches: counters.settle_batches.get(),
+        attempts: attempts.map(|(action, of)| (action, attempt_figures(of))).into(),
+        timer_lateness: counters.timer_lateness.get(),
+        settle_size: counters.settle_size.get(),
+        settle_time: counters.settle_time.get(),
         appended: counters.appended.get(),
         append_conflicts: counters.lost.get(),
-        finished: counters.finished.get(),
+        finished: counters.finished.get().into_iter().map(finished_figures).collect(),
         fenced: counters.registrations.get().saturating_sub(1),
+        claims_expired: counters.claims_expired.get(),
+    }
+}
+
+fn attempt_figures(attempted: &Attempted) -> AttemptFigures {
+    AttemptFigures {
+        succeeded: attempted.succeeded.get(),
+        failed: attempted.failed.get(),
+        aborted: attempted.aborted.get(),
+        time: attempted.time.get(),
+    }
+}
+
+fn finished_figures(ended: Ended) -> FinishedFigures {
+    FinishedFigures {
+        namespace: ended.namespace,
+        workflow: ended.workflow,
+        phase: ended.phase.as_str(),
+        runs: ended.runs,
     }
 }
 
 /// Every reason, also without a run: an alert must see that one has gone.
-fn detector_figures(sight: &detector::Sight) -> Option<DetectorFigures> {
+fn detector_figures(sight: &detector::Sight) -> DetectorFigures {
+    let Some(at) = sight.at else {
+        return DetectorFigures::default();
+    };
     let of = |reason| {
         let stuck = sight.stuck.iter().find(|stuck| stuck.reason == reason);
         stuck.map_or((0, Duration::ZERO), |stuck| (stuck.runs, stuck.oldest))
     };
-    Some(DetectorFigures {
-        at: sight.at?.as_duration().as_secs_f64(),
+    DetectorFigures {
+        at: at.as_duration().as_secs_f64(),
         stuck: StuckReason::ALL.map(|reason| (reason.as_str(), of(reason))).into(),
-    })
+    }
 }
 
 fn controller_figures(controller: &Controller, orphans: &orphans::Counters) -> ControllerFigures {

@@ -13,7 +13,6 @@ use super::{
 use crate::{
     cli,
     http::{self, Readiness},
-    metrics::Metrics,
     store::Store,
     worker::{Counters, connection::Source, egress::EgressPolicy},
 };
@@ -53,9 +52,7 @@ pub(super) async fn serve(options: cli::Service, roles: Roles) -> Result<(), Fai
     if roles.worker {
         readiness.not_ready("worker", "not started yet");
     }
-    let gather = Arc::new(figures::Gather::new(
-        Metrics::new().map_err(|error| Failure::Broken(error.to_string()))?,
-    ));
+    let gather = Arc::<figures::Gather>::default();
     // Of a port that the system chose, this line is where to read it.
     let listen = listener.local_addr().unwrap_or(options.listen);
     tracing::info!(role = roles.name(), version = env!("CARGO_PKG_VERSION"), %listen, "starting");

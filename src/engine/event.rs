@@ -20,6 +20,24 @@ use super::{
 /// The name of a step; unique in a definition.
 pub type StepName = Arc<str>;
 
+/// What an attempt is found to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Its step succeeded.
+    Succeeded,
+    /// Another attempt follows, or its step failed.
+    Failed,
+}
+
+/// What a decision found an attempt at this step to be; nothing when it was too late to matter.
+pub fn verdict(events: &[Event], of: &StepName) -> Option<Verdict> {
+    events.iter().find_map(|event| match event {
+        Event::StepSucceeded { step, .. } if step == of => Some(Verdict::Succeeded),
+        Event::AttemptFailed { step, .. } | Event::StepFailed { step, .. } if step == of => Some(Verdict::Failed),
+        _ => None,
+    })
+}
+
 /// One fact of a run's life.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Event {

@@ -103,7 +103,7 @@ pub use decide::{Refused, advance, decide};
 pub use definition::{Definition, Violation, parse_duration};
 pub use effect::{Effect, effects};
 pub use error::{ErrorKind, StepError};
-pub use event::{Event, Reused, RunError, StepName};
+pub use event::{Event, Reused, RunError, StepName, Verdict, verdict};
 pub use input::{Input, Mail};
 pub use key::{Deed, StepKey};
 pub use origin::Origin;

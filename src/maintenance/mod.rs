@@ -36,6 +36,8 @@ pub struct Beside {
     pub moment: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// Tells it what a sweep that began at a moment saw of its runs.
     pub tell: Arc<Tell>,
+    /// Takes note that so many claims of dead workers were freed.
+    pub freed: Arc<dyn Fn(u64) + Send + Sync>,
     /// Its lease.
     pub lease: Duration,
 }

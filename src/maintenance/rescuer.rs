@@ -41,6 +41,7 @@ pub(super) async fn run(store: &Store, beside: &Beside) {
             match once(store, me, &mut said).await {
                 Ok(freed) => {
                     health.worked();
+                    (beside.freed)(freed);
                     more = freed >= BATCH.unsigned_abs();
                 }
                 Err(error) => health.failed(&error),

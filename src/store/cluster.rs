@@ -51,4 +51,10 @@ impl Store {
         let id: Arc<str> = column::<String>(rows.first().ok_or(Error::NotFound)?, "id")?.into();
         Ok(Arc::clone(self.cluster.get_or_init(|| id)))
     }
+
+    /// Which incarnation of the database this is; none until it was taken for a cluster.
+    pub async fn epoch(&self) -> Result<Option<i32>, Error> {
+        let rows = self.fetch(|| sqlx::query("SELECT epoch FROM everstep.cluster")).await?;
+        rows.first().map(|row| column(row, "epoch")).transpose()
+    }
 }

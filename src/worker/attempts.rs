@@ -1,6 +1,10 @@
 //! Attempts as tasks: started, bounded by kind, awaited. Not what an attempt does: see `action`.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::FutureExt;
 use tokio::{
@@ -12,7 +16,7 @@ use uuid::Uuid;
 
 use super::{
     action::{Actions, Attempt},
-    counters::Counters,
+    counters::{Attempted, Counters},
     lease::Registration,
 };
 use crate::engine::{ErrorKind, Outcome, Request, StepError, StepName};
@@ -73,6 +77,7 @@ impl Attempts {
             Request::Noop => None,
         };
         let (actions, me, counters) = (self.actions.clone(), Arc::clone(&self.me), Arc::clone(&self.counters));
+        let mut under_way = UnderWay(Some(self.attempted(&request)));
         self.tasks.spawn(async move {
             let _turn = match turns {
                 // Never closed, so this is a turn; were it not, the attempt would only be unbounded.
@@ -81,7 +86,10 @@ impl Attempts {
             };
             let outcome = if me.fence.holds() {
                 counters.attempts_started.add(1);
-                Some(perform(&actions, &attempt, request).await)
+                let began = Instant::now();
+                let outcome = perform(&actions, &attempt, request).await;
+                under_way.ended(began.elapsed());
+                Some(outcome)
             } else {
                 None
             };
@@ -95,11 +103,9 @@ impl Attempts {
         })
     }
 
-    /// Counts an attempt that needed no task.
-    #[cfg(feature = "bench")]
-    pub(super) fn answered_at_once(&self) {
-        self.counters.attempts_started.add(1);
-        self.counters.attempts_succeeded.add(1);
+    /// Where an attempt at this counts.
+    pub(super) fn attempted(&self, request: &Request) -> Arc<Attempted> {
+        Arc::clone(self.counters.of(request))
     }
 
     /// Waits for the next one that ends by itself. Cancel-safe. Never returns while there is none.
@@ -127,6 +133,25 @@ impl Attempts {
     /// Aborts all and waits until they are gone.
     pub(super) async fn stop(&mut self) {
         self.tasks.shutdown().await;
+    }
+}
+
+/// An attempt that has not ended by itself: dropped as it is, it was aborted.
+struct UnderWay(Option<Arc<Attempted>>);
+
+impl UnderWay {
+    fn ended(&mut self, took: Duration) {
+        if let Some(attempted) = self.0.take() {
+            attempted.time.add(took);
+        }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        if let Some(attempted) = &self.0 {
+            attempted.aborted.add(1);
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use tokio::task::AbortHandle;
 
-use super::mailbox::Mailbox;
+use super::{counters::Attempted, mailbox::Mailbox};
 use crate::{
     engine::{self, Definition, Effect, Event, Input, Outcome, Run, StepKey, StepName, Summary},
     store::{Append, InboxRow, Then, Told},
@@ -48,6 +48,8 @@ pub(super) struct Carried {
     attempts: Vec<Running>,
     unanswered: Option<Unanswered>,
     wants: Vec<Effect>,
+    /// When it was decided on last, here.
+    decided_at: Option<Timestamp>,
     /// In the driver's queue of runs to decide on.
     pub(super) queued: bool,
     /// The alarm that counts; others of this run in the heap are void.
@@ -65,6 +67,8 @@ struct Running {
     attempt: u32,
     /// None once it has ended.
     abort: Option<AbortHandle>,
+    /// Where it counts; nowhere, when it was answered without running.
+    attempted: Option<Arc<Attempted>>,
 }
 
 struct Unanswered {
@@ -115,6 +119,7 @@ impl Carried {
             attempts: Vec::new(),
             unanswered: None,
             wants,
+            decided_at: None,
             queued: false,
             alarm: None,
             summary_at: instant,
@@ -165,11 +170,12 @@ impl Carried {
     }
 
     /// An attempt began to run.
-    pub(super) fn started(&mut self, wanted: &Wanted, abort: AbortHandle) {
+    pub(super) fn started(&mut self, wanted: &Wanted, abort: AbortHandle, attempted: Arc<Attempted>) {
         self.attempts.push(Running {
             step: Arc::clone(&wanted.step),
             attempt: wanted.attempt,
             abort: Some(abort),
+            attempted: Some(attempted),
         });
     }
 
@@ -179,6 +185,7 @@ impl Carried {
             step: Arc::clone(&wanted.step),
             attempt: wanted.attempt,
             abort: None,
+            attempted: None,
         });
         self.ended.push(Input::StepEnded {
             step: Arc::clone(&wanted.step),
@@ -204,6 +211,14 @@ impl Carried {
         self.mailbox.tell(began, row)
     }
 
+    /// How late its timer is, when one is due. By the decision that let it count at the most: who resumes a run that was
+    /// paused makes no timer late.
+    pub(super) fn lateness(&self, now: Now) -> Option<Duration> {
+        let due = self.wake_at().filter(|at| *at <= now.at)?;
+        let since = self.decided_at.map_or(due, |decided| due.max(decided));
+        Duration::try_from(now.at.duration_since(since)).ok()
+    }
+
     /// Decides on all that is pending, in the order results, mail, claim, timeouts, and says what to append; none when there is
     /// nothing to write. Not to be called while an append is unanswered.
     pub(super) fn decide(&mut self, now: Now, nonce: i64) -> Option<Append> {
@@ -213,10 +228,7 @@ impl Carried {
             self.advance(Input::TakenOver, now.at, &mut events);
         }
         for input in std::mem::take(&mut self.ended) {
-            if let Input::StepEnded { step, attempt, .. } = &input {
-                self.attempts.retain(|running| !running.is(step, *attempt));
-            }
-            self.advance(input, now.at, &mut events);
+            self.judge(input, now.at, &mut events);
         }
         let (taken, mail) = self.mailbox.take();
         if !mail.is_empty() {
@@ -246,10 +258,9 @@ impl Carried {
         unanswered.leaving
     }
 
-    /// Aborts attempts that are not wanted any more; answers how many.
-    pub(super) fn abort_unwanted(&mut self) -> u64 {
+    /// Aborts attempts that are not wanted any more.
+    pub(super) fn abort_unwanted(&mut self) {
         let wants = &self.wants;
-        let before = self.attempts.len();
         self.attempts.retain(|running| {
             // What has ended is decided on first: the engine knows what a late result means.
             let Some(abort) = &running.abort else { return true };
@@ -262,13 +273,12 @@ impl Carried {
             }
             wanted
         });
-        (before - self.attempts.len()) as u64
     }
 
-    /// Aborts all attempts: the run leaves memory. Answers how many.
-    pub(super) fn abort_all(&mut self) -> u64 {
+    /// Aborts all attempts: the run leaves memory. Answers whether there was one.
+    pub(super) fn abort_all(&mut self) -> bool {
         let running = self.attempts.drain(..).filter_map(|running| running.abort);
-        running.map(|abort| abort.abort()).count() as u64
+        running.map(|abort| abort.abort()).count() > 0
     }
 
     /// Attempts that are wanted and neither run nor have ended. None while mail is pending: it may be a cancel.
@@ -301,6 +311,26 @@ impl Carried {
         [timer, summary].into_iter().flatten().min()
     }
 
+    /// Decides on an attempt that ended, and counts what it is found to be.
+    fn judge(&mut self, ended: Input, at: Timestamp, events: &mut Vec<Event>) {
+        let running = self.take_running(&ended);
+        let before = events.len();
+        self.advance(ended, at, events);
+        let Some(running) = running else { return };
+        let verdict = engine::verdict(&events[before..], &running.step);
+        if let (Some(attempted), Some(verdict)) = (running.attempted, verdict) {
+            attempted.judged(verdict);
+        }
+    }
+
+    fn take_running(&mut self, ended: &Input) -> Option<Running> {
+        let Input::StepEnded { step, attempt, .. } = ended else {
+            return None;
+        };
+        let place = self.attempts.iter().position(|running| running.is(step, *attempt));
+        place.map(|place| self.attempts.swap_remove(place))
+    }
+
     fn advance(&mut self, input: Input, at: Timestamp, events: &mut Vec<Event>) {
         // A refused input is one that a run in this state cannot have: it changes nothing.
         if let Ok(more) = engine::advance(&mut self.run, &self.definition, input, at) {
@@ -321,6 +351,7 @@ impl Carried {
         if events.is_empty() && taken.is_empty() && !says_something {
             return None;
         }
+        self.decided_at = Some(now.at);
         self.unanswered = Some(Unanswered {
             taken: taken.clone(),
             leaving,
@@ -413,129 +444,4 @@ impl Running {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::engine::Origin;
-    use uuid::Uuid;
-
-    /// A run whose only step sends a request that must not be repeated, at the head of its journal.
-    fn posting() -> Carried {
-        let body = json!({"steps": [{"name": "pay", "http": {"method": "POST", "url": "http://example.com/pay"}}]});
-        let origin = Origin {
-            run: Uuid::from_u128(1),
-            cluster: "c".into(),
-            namespace: "shop".to_owned(),
-            workflow: "order".to_owned(),
-            name: "order".to_owned(),
-            start_key: "uid/1/1".to_owned(),
-            revision: "1".to_owned(),
-            input: json!({}),
-            scheduled_at: None,
-        };
-        let definition = Arc::new(Definition::compile(&body).unwrap());
-        Carried::new(Run::new(Arc::new(origin)), definition, 0, 0, Instant::now())
-    }
-
-    fn now() -> Now {
-        Now {
-            at: "2026-11-21T10:00:00Z".parse().unwrap(),
-            instant: Instant::now(),
-            draining: false,
-        }
-    }
-
-    fn begun() -> Carried {
-        let mut carried = posting();
-        carried.decide(now(), 1).expect("the run starts");
-        assert_eq!(carried.mine(1), None);
-        carried
-    }
-
-    #[test]
-    fn an_attempt_that_was_not_begun_begins_after_a_load() {
-        let before = begun();
-        let mut again = Carried::new(before.run.clone(), Arc::clone(&before.definition), 1, 1, Instant::now());
-        assert_eq!(again.decide(now(), 2), None);
-        assert_eq!(again.to_start().len(), 1);
-    }
-
-    /// P7: it may be a cancel, and it is decided on first.
-    #[test]
-    fn no_attempt_begins_while_mail_is_pending() {
-        let mut carried = begun();
-        assert_eq!(carried.to_start().len(), 1);
-        let reason = "enough".to_owned();
-        let mail = engine::Mail::Cancel { reason };
-        assert!(carried.tell(1, InboxRow { id: 7, mail }));
-        assert!(carried.to_start().is_empty());
-
-        let append = carried.decide(now(), 2).expect("a decision");
-        assert_eq!((append.seq, append.taken), (2, vec![7]));
-        assert!(carried.is_unanswered() && carried.to_start().is_empty());
-        assert_eq!(carried.mine(2), Some(Leaving::Finished));
-    }
-
-    /// What came together with the start is known before anything begins.
-    #[test]
-    fn a_run_that_was_paused_or_cancelled_before_it_began_begins_no_step() {
-        let pause = engine::Mail::Pause { generation: 1 };
-        let mut carried = posting();
-        carried.arrive(1, vec![InboxRow { id: 7, mail: pause }]);
-        let append = carried.decide(now(), 1).expect("a decision");
-        assert_eq!(append.taken, [7]);
-        assert!(!append.events.contains("StepStarted"), "{}", append.events);
-        assert!(
-            matches!(append.then, Then::Park { wake_at: None, .. }),
-            "{:?}",
-            append.then
-        );
-        assert_eq!(carried.run.phase(), engine::Phase::Paused);
-
-        let reason = "enough".to_owned();
-        let mut carried = posting();
-        carried.arrive(
-            1,
-            vec![InboxRow {
-                id: 8,
-                mail: engine::Mail::Cancel { reason },
-            }],
-        );
-        let append = carried.decide(now(), 1).expect("a decision");
-        assert!(!append.events.contains("StepStarted"), "{}", append.events);
-        assert!(matches!(append.then, Then::Finish { .. }), "{:?}", append.then);
-    }
-
-    #[test]
-    fn a_summary_that_the_worker_before_left_behind_is_written_while_the_attempt_runs() {
-        let before = begun();
-        let loaded = |summary_seq| {
-            let definition = Arc::clone(&before.definition);
-            Carried::new(before.run.clone(), definition, 1, summary_seq, Instant::now())
-        };
-        assert_eq!(loaded(1).next_look(now()), None);
-        let mut behind = loaded(0);
-        assert!(behind.next_look(now()).is_some());
-        let later = Now {
-            instant: Instant::now() + SUMMARY_EVERY,
-            ..now()
-        };
-        let append = behind.decide(later, 2).expect("a summary");
-        assert!(matches!(append.then, Then::Keep { told: Some(_) }), "{:?}", append.then);
-    }
-
-    #[test]
-    fn an_attempt_that_was_cut_off_here_is_judged_as_after_a_takeover() {
-        let before = begun();
-        let mut again = Carried::new(before.run.clone(), Arc::clone(&before.definition), 1, 1, Instant::now());
-        again.was_cut_off();
-        let append = again.decide(now(), 2).expect("a decision");
-        assert!(
-            append.events.contains("TakenOver") && append.events.contains("Ambiguous"),
-            "{}",
-            append.events
-        );
-        assert!(again.to_start().is_empty());
-    }
-}
+mod tests;

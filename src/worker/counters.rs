@@ -1,21 +1,12 @@
-//! What a worker has done since it started, as plain counters. Not the metrics' names: see `metrics`.
+//! What a worker has done since it started. Not the metrics' names: see `metrics`.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 
-/// One number that only grows.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// Its value now.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn add(&self, n: u64) {
-        self.0.fetch_add(n, Ordering::Relaxed);
-    }
-}
+use super::finished::Finished;
+use crate::{
+    engine::{Request, Verdict},
+    tally::{Counter, Durations, Sizes},
+};
 
 /// Counters of one worker process; they survive a new registration.
 #[derive(Debug, Default)]
@@ -27,8 +18,10 @@ pub struct Counters {
     /// Runs left alone because this release cannot carry them: their definition does not compile, or their rows are
     /// corrupt.
     pub set_aside: Counter,
-    /// Batches that were answered.
-    pub settle_batches: Counter,
+    /// Decisions of each batch that was answered.
+    pub settle_size: Sizes,
+    /// From when such a batch was sent first until it was answered.
+    pub settle_time: Durations,
     /// Batches that were sent again because their first answer was lost or the database was away.
     pub settle_retries: Counter,
     /// Appends that became journal rows.
@@ -38,27 +31,56 @@ pub struct Counters {
     /// Runs released to wait for a timer, a signal or another worker.
     pub parked: Counter,
     /// Runs that ended.
-    pub finished: Counter,
+    pub finished: Finished,
+    /// How long after it was due a timer was decided on.
+    pub timer_lateness: Durations,
     /// Attempts that began.
     pub attempts_started: Counter,
-    /// Attempts that ended with a result.
-    pub attempts_succeeded: Counter,
-    /// Attempts that ended with an error.
-    pub attempts_failed: Counter,
-    /// Attempts ended from here: a cancel, a timeout of the run, a lost run, a fence.
-    pub attempts_aborted: Counter,
+    /// Attempts at SQL steps.
+    pub sql: Arc<Attempted>,
+    /// Attempts at HTTP steps.
+    pub http: Arc<Attempted>,
+    /// Attempts at the benchmark's steps: none is ever a task.
+    #[cfg(feature = "bench")]
+    pub noop: Arc<Attempted>,
+    /// Claims of dead workers that were freed from here.
+    pub claims_expired: Counter,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// What came of the attempts at one kind of action.
+#[derive(Debug, Default)]
+pub struct Attempted {
+    /// Their step succeeded by them.
+    pub succeeded: Counter,
+    /// They are made again, or failed their step.
+    pub failed: Counter,
+    /// They were ended from here: a cancel, a timeout of the run, a lost run, a fence.
+    pub aborted: Counter,
+    /// How long those took that ended by themselves.
+    pub time: Durations,
+}
 
-    #[test]
-    fn a_counter_only_grows() {
-        let counters = Counters::default();
-        counters.appended.add(2);
-        counters.appended.add(3);
-        assert_eq!(counters.appended.get(), 5);
-        assert_eq!(counters.lost.get(), 0);
+impl Counters {
+    /// Attempts by action, which is named as in a step.
+    pub fn by_action(&self) -> [(&'static str, &Attempted); 2] {
+        [("sql", &self.sql), ("http", &self.http)]
+    }
+
+    pub(super) fn of(&self, request: &Request) -> &Arc<Attempted> {
+        match request {
+            Request::Sql(_) => &self.sql,
+            Request::Http(_) => &self.http,
+            #[cfg(feature = "bench")]
+            Request::Noop => &self.noop,
+        }
+    }
+}
+
+impl Attempted {
+    pub(super) fn judged(&self, verdict: Verdict) {
+        match verdict {
+            Verdict::Succeeded => self.succeeded.add(1),
+            Verdict::Failed => self.failed.add(1),
+        }
     }
 }

@@ -267,6 +267,9 @@ impl Driver {
             if carried.is_unanswered() {
                 continue;
             }
+            if let Some(late) = carried.lateness(now) {
+                self.shared.counters.timer_lateness.add(late);
+            }
             match carried.decide(now, self.nonces.next()) {
                 Some(append) => self.filling.push(append),
                 // Nothing to write: what it wants is what the journal already says.
@@ -348,7 +351,7 @@ impl Driver {
             Some(leaving) => {
                 match leaving {
                     Leaving::Parked => self.shared.counters.parked.add(1),
-                    Leaving::Finished => self.shared.counters.finished.add(1),
+                    Leaving::Finished => self.shared.counters.finished.run(carried.state().0),
                 }
                 self.leave(run);
             }
@@ -359,7 +362,7 @@ impl Driver {
     /// to decide on already, or the run rests until something happens.
     fn go_on(&mut self, run: Uuid, now: Now) {
         let Some(carried) = self.runs.get_mut(&run) else { return };
-        self.shared.counters.attempts_aborted.add(carried.abort_unwanted());
+        carried.abort_unwanted();
         if !now.draining {
             for wanted in carried.to_start() {
                 if !self.me.fence.holds() {
@@ -383,10 +386,6 @@ impl Driver {
 
     fn ended(&mut self, ended: Ended) {
         let Some(outcome) = ended.outcome else { return };
-        match &outcome {
-            Ok(_) => self.shared.counters.attempts_succeeded.add(1),
-            Err(_) => self.shared.counters.attempts_failed.add(1),
-        }
         let Some(carried) = self.runs.get_mut(&ended.run) else {
             return;
         };
@@ -504,12 +503,10 @@ impl Driver {
     }
 
     fn leave(&mut self, run: Uuid) {
-        if let Some(mut carried) = self.runs.remove(&run) {
-            let aborted = carried.abort_all();
-            self.shared.counters.attempts_aborted.add(aborted);
-            if aborted > 0 {
-                self.cut_off.insert(run, (carried.seq(), Instant::now() + CUT_OFF_FOR));
-            }
+        if let Some(mut carried) = self.runs.remove(&run)
+            && carried.abort_all()
+        {
+            self.cut_off.insert(run, (carried.seq(), Instant::now() + CUT_OFF_FOR));
         }
     }
 
@@ -576,7 +573,6 @@ fn start(carried: &mut Carried, wanted: &Wanted, attempts: &mut Attempts) {
         Err(error) => carried.answered_at_once(wanted, Err(error)),
         #[cfg(feature = "bench")]
         Ok(engine::Request::Noop) => {
-            attempts.answered_at_once();
             carried.answered_at_once(wanted, Ok(serde_json::Value::Null));
         }
         Ok(request) => {
@@ -588,8 +584,9 @@ fn start(carried: &mut Carried, wanted: &Wanted, attempts: &mut Attempts) {
                 run: run.origin().run,
             };
             let life = carried.life;
+            let attempted = attempts.attempted(&request);
             let abort = attempts.start(life, wanted.attempt, attempt, Arc::clone(&wanted.step), request);
-            carried.started(wanted, abort);
+            carried.started(wanted, abort, attempted);
         }
     }
 }

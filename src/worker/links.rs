@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
-use super::{drive::Told, lease::Registration, mailbox::Moment};
+use super::{counters::Counters, drive::Told, lease::Registration, mailbox::Moment};
 use crate::store::InboxRow;
 
 /// A worker, as its sweeps see it. Clones see the same.
@@ -14,6 +14,7 @@ pub struct Links {
     standing: watch::Receiver<Option<Arc<Registration>>>,
     moment: Moment,
     tell: mpsc::Sender<Told>,
+    counters: Arc<Counters>,
 }
 
 impl Links {
@@ -21,8 +22,14 @@ impl Links {
         standing: watch::Receiver<Option<Arc<Registration>>>,
         moment: Moment,
         tell: mpsc::Sender<Told>,
+        counters: Arc<Counters>,
     ) -> Self {
-        Self { standing, moment, tell }
+        Self {
+            standing,
+            moment,
+            tell,
+            counters,
+        }
     }
 
     /// The worker's id in the database while its lease holds.
@@ -49,5 +56,10 @@ impl Links {
     /// told after its end is lost, and found again by the next sweep of whoever owns the runs then.
     pub async fn tell(&self, began: u64, rows: Vec<(Uuid, InboxRow)>) {
         let _ = self.tell.send(Told { began, rows }).await;
+    }
+
+    /// Takes note that so many claims of dead workers were freed.
+    pub fn freed(&self, claims: u64) {
+        self.counters.claims_expired.add(claims);
     }
 }

@@ -33,6 +33,7 @@ mod carried;
 mod counters;
 mod definitions;
 mod drive;
+mod finished;
 mod intake;
 mod lease;
 mod links;
@@ -48,8 +49,9 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-pub use counters::{Counter, Counters};
+pub use counters::{Attempted, Counters};
 pub use drive::SETTLERS;
+pub use finished::{Ended, Finished};
 pub use links::Links;
 pub use options::WorkerOptions;
 
@@ -109,7 +111,12 @@ impl Worker {
 
     /// For the sweeps that run beside it.
     pub fn links(&self) -> Links {
-        Links::new(self.say.subscribe(), self.shared.moment.clone(), self.tell.clone())
+        Links::new(
+            self.say.subscribe(),
+            self.shared.moment.clone(),
+            self.tell.clone(),
+            self.counters(),
+        )
     }
 
     /// Carries runs until `shutdown`, and then hands on what it has. Returns after the last attempt has ended and the

@@ -4,7 +4,10 @@
 //! memory of its runs is kept meanwhile (P11): the nonce tells whose row is there. While PostgreSQL is away the batch
 //! waits; only the fence ends the waiting, for then somebody else may own these runs.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tracing::warn;
 use uuid::Uuid;
@@ -33,6 +36,7 @@ pub(super) async fn settle(
     me: Arc<Registration>,
     counters: Arc<Counters>,
 ) -> Settled {
+    let began = Instant::now();
     let mut ambiguous = false;
     let mut pause = FIRST_PAUSE;
     let mut said = false;
@@ -44,7 +48,8 @@ pub(super) async fn settle(
         };
         let error = match answer {
             Ok(answers) => {
-                counters.settle_batches.add(1);
+                counters.settle_size.add(batch.len());
+                counters.settle_time.add(began.elapsed());
                 let answers = batch.iter().map(|append| append.run).zip(answers).collect();
                 return Settled {
                     worker: me.worker,

@@ -100,17 +100,83 @@ async fn alerts_and_runbooks_name_metrics_that_exist() {
     let rules = spec(json!({})).await.to_string();
     let mut found = 0;
     for (place, text) in runbooks().into_iter().chain([("rules".to_owned(), rules)]) {
-        for rest in text.split("everstep_").skip(1) {
-            let end = rest.find(|c: char| !c.is_ascii_lowercase() && c != '_');
-            let name = format!("everstep_{}", &rest[..end.unwrap_or(rest.len())]);
-            assert!(
-                OPERATIONS.contains(&format!("\n| `{name}` |")),
-                "{place}: {name} is no metric"
-            );
-            found += 1;
-        }
+        found += metrics_of(&place, &text);
     }
     assert!(found > 20, "{found}");
+}
+
+/// The recipe for Alertmanager, on what fires when the last worker has died: one alert is left, and what is none of its
+/// business.
+#[tokio::test]
+async fn of_the_alerts_on_a_system_without_workers_the_recipe_leaves_one() {
+    let (_, rest) = OPERATIONS.split_once("```yaml\ninhibit_rules:\n").unwrap();
+    let (recipe, _) = rest.split_once("```").unwrap();
+    let recipe: Value = serde_saphyr::from_str(recipe).unwrap();
+    let names = names(&spec(json!({})).await);
+    let fires = |name: &str, reason: &str| {
+        let name = format!("{PREFIX}{name}");
+        assert!(names.contains(&name), "{name}");
+        json!({"alertname": name, "reason": reason, "namespace": "everstep-system"})
+    };
+    let left = |alerts: &[Value]| -> Vec<String> {
+        let is_told = |target: &&Value| !list(&recipe).iter().any(|rule| inhibits(rule, alerts, target));
+        let name = |alert: &Value| {
+            format!(
+                "{}{}",
+                alert["alertname"].as_str().unwrap(),
+                alert["reason"].as_str().unwrap()
+            )
+        };
+        alerts.iter().filter(is_told).map(name).collect()
+    };
+    let widow = [
+        fires("NoProgress", ""),
+        fires("DueWorkNotClaimed", ""),
+        fires("RunsStuck", "Unclaimed"),
+        fires("RunsStuck", "ClaimExpired"),
+        fires("RunsStuck", "TimerOverdue"),
+        fires("RunsStuck", "Blocked"),
+    ];
+    assert_eq!(left(&widow), ["EverstepNoProgress", "EverstepRunsStuckBlocked"]);
+    assert_eq!(left(&widow[1..3]).len(), 2, "without the first one the others are told");
+
+    let away = [
+        fires("StoreDown", ""),
+        fires("RunsStuck", "Unclaimed"),
+        fires("ProjectionLag", ""),
+    ];
+    assert_eq!(left(&away), ["EverstepStoreDown"]);
+    let mut elsewhere = away.to_vec();
+    elsewhere[0]["namespace"] = "elsewhere".into();
+    assert_eq!(left(&elsewhere).len(), 3, "another release's");
+}
+
+/// Whether a rule holds an alert back while these fire, as Alertmanager reads it.
+fn inhibits(rule: &Value, firing: &[Value], target: &Value) -> bool {
+    let matches = |matchers: &str, alert: &Value| list(&rule[matchers]).iter().all(|matcher| holds(matcher, alert));
+    let equal = |source: &Value| {
+        list(&rule["equal"])
+            .iter()
+            .all(|label| source[label.as_str().unwrap()] == target[label.as_str().unwrap()])
+    };
+    matches("target_matchers", target)
+        && firing
+            .iter()
+            .any(|source| matches("source_matchers", source) && equal(source))
+}
+
+/// Whether `label = value` or `label =~ "pattern"` is so.
+fn holds(matcher: &Value, alert: &Value) -> bool {
+    let words: Vec<&str> = matcher.as_str().unwrap().split_whitespace().collect();
+    let [label, operator, value] = words[..] else {
+        panic!("not read here: {matcher}")
+    };
+    let (is, value) = (alert[label].as_str().unwrap(), value.trim_matches('"'));
+    match operator {
+        "=" => is == value,
+        "=~" => regex::Regex::new(&format!("^(?:{value})$")).unwrap().is_match(is),
+        other => panic!("not read here: {other}"),
+    }
 }
 
 #[test]
@@ -125,6 +191,21 @@ fn commands_of_runbooks_are_commands() {
         }
     }
     assert!(found > 5, "{found}");
+}
+
+/// How many metrics a text names; all of them are some.
+pub(crate) fn metrics_of(place: &str, text: &str) -> usize {
+    let known = |name: &str| OPERATIONS.contains(&format!("\n| `{name}` |"));
+    let mut found = 0;
+    for rest in text.split("everstep_").skip(1) {
+        let end = rest.find(|c: char| !c.is_ascii_lowercase() && c != '_');
+        let name = format!("everstep_{}", &rest[..end.unwrap_or(rest.len())]);
+        let mut parts = ["_bucket", "_sum", "_count"].iter();
+        let is_part = parts.any(|part| name.strip_suffix(part).is_some_and(known));
+        assert!(known(&name) || is_part, "{place}: {name} is no metric");
+        found += 1;
+    }
+    found
 }
 
 /// What Prometheus reads of the chart in `everstep-system`, with these values of `metrics.prometheusRule`.
@@ -171,7 +252,7 @@ fn runbooks() -> Vec<(String, String)> {
     fs::read_dir(RUNBOOKS).unwrap().map(page).collect()
 }
 
-fn promtool(words: &[&str], directory: &Path) -> Output {
+pub(crate) fn promtool(words: &[&str], directory: &Path) -> Output {
     let output = Command::new("promtool").args(words).current_dir(directory).output();
     output.unwrap_or_else(|error| panic!("promtool cannot be run ({error}): `make deps` installs it, with Prometheus"))
 }

@@ -6,6 +6,7 @@
 mod admission;
 mod alerting;
 mod alerts;
+mod dashboard;
 mod life;
 mod manifests;
 mod rights;

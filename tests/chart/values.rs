@@ -70,6 +70,10 @@ async fn value_of_the_wrong_form_is_refused_with_its_path() {
             "metrics.prometheusRule.alerts.runsStuck.for=60",
             "/metrics/prometheusRule/alerts/runsStuck/for",
         ),
+        (
+            "metrics.prometheusRule.alerts.failureRateHigh.ratio=20",
+            "/metrics/prometheusRule/alerts/failureRateHigh/ratio",
+        ),
     ] {
         let words = ["template", RELEASE, CHART, "--set", set, "--values=-"];
         let output = helm.output(&words, &least().to_string()).await;

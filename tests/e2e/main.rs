@@ -9,6 +9,7 @@ mod counts;
 mod databases;
 mod deletion;
 mod dev;
+mod figures;
 mod invalid;
 mod leader;
 mod outcomes;

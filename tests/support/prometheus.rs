@@ -95,22 +95,49 @@ impl Prometheus {
     /// The names of the alerts that fire, with their `reason` behind a colon when they have one.
     pub(crate) async fn firing(&self) -> BTreeSet<String> {
         // Short enough to come in one piece: count by (alertname, reason) (ALERTS{alertstate="firing"})
-        let query = "/api/v1/query?query=count%20by%20(alertname,reason)(ALERTS%7Balertstate=%22firing%22%7D)";
-        let (status, body) = http_get(&self.address, query).await;
-        assert_eq!(status, 200, "{body}");
-        let answer: Value = serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"));
+        let samples = self
+            .query("count%20by%20(alertname,reason)(ALERTS%7Balertstate=%22firing%22%7D)")
+            .await;
         let name = |sample: &Value| {
             let of = |label: &str| sample["metric"][label].as_str().map(str::to_owned);
             let name = of("alertname").unwrap();
             of("reason").map_or_else(|| name.clone(), |reason| format!("{name}:{reason}"))
         };
-        answer["data"]["result"].as_array().unwrap().iter().map(name).collect()
+        samples.iter().map(name).collect()
+    }
+
+    /// Waits until it has scraped for so many seconds: what a window of them says has a past then.
+    pub(crate) async fn has_scraped_for(&self, seconds: u32) {
+        let until = Instant::now() + DEADLINE;
+        let query = format!("everstep_store_up%20offset%20{seconds}s");
+        while self.query(&query).await.is_empty() {
+            assert!(Instant::now() < until, "nothing was scraped {seconds} s ago");
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// The samples that an expression has now; it is part of a URL.
+    async fn query(&self, expression: &str) -> Vec<Value> {
+        let path = format!("/api/v1/query?query={expression}");
+        let (status, body) = http_get(&self.address, &path).await;
+        assert_eq!(status, 200, "{body}");
+        let mut answer: Value = serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"));
+        serde_json::from_value(answer["data"]["result"].take()).unwrap()
     }
 
     /// Waits until all of these fire.
     pub(crate) async fn fires(&self, names: &[&str]) {
         let all = |firing: &BTreeSet<String>| names.iter().all(|name| firing.contains(*name));
         self.until(&format!("fire: {names:?}"), all).await;
+    }
+
+    /// Waits until one fires, and none of the others does.
+    pub(crate) async fn fires_without(&self, name: &str, others: &[&str]) {
+        let alone = |firing: &BTreeSet<String>| {
+            let others = others.iter().any(|other| firing.contains(*other));
+            firing.contains(name) && !others
+        };
+        self.until(&format!("fire: {name}, without {others:?}"), alone).await;
     }
 
     /// Waits until nothing fires.

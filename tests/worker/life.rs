@@ -182,10 +182,7 @@ async fn two_workers_share_the_runs_and_perform_each_step_once() {
     keys.sort();
     keys.dedup();
     assert_eq!(keys.len(), 80, "one request a step");
-    assert!(
-        one.counters.finished.get() > 0 && other.counters.finished.get() > 0,
-        "both worked"
-    );
+    assert!(one.finished() > 0 && other.finished() > 0, "both worked");
     assert_eq!(
         one.counters.lost.get() + other.counters.lost.get(),
         0,

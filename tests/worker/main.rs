@@ -5,6 +5,7 @@
 mod arrivals;
 mod commands;
 mod faults;
+mod figures;
 mod life;
 mod protocol;
 mod rig;

@@ -66,7 +66,7 @@ async fn a_terminal_run_in_active_is_cleared_away() {
     })
     .await;
     assert_eq!(rig.journal(run).await, journal);
-    assert_eq!(worker.counters.finished.get(), 1);
+    assert_eq!(worker.finished(), 1);
     worker.stop().await;
 }
 

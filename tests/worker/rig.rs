@@ -186,7 +186,7 @@ impl Process {
         let counters = worker.counters();
         let told = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&told);
-        let (steady, moment, tell) = (worker.links(), worker.links(), worker.links());
+        let (steady, moment, freed, tell) = (worker.links(), worker.links(), worker.links(), worker.links());
         let beside = Beside {
             steady: Arc::new(move || steady.steady()),
             moment: Arc::new(move || moment.moment()),
@@ -197,6 +197,7 @@ impl Process {
                     count.fetch_add(1, Ordering::SeqCst);
                 })
             }),
+            freed: Arc::new(move |claims| freed.freed(claims)),
             lease,
         };
         let stop = shutdown.clone();
@@ -209,6 +210,11 @@ impl Process {
             worker,
             sweeps,
         }
+    }
+
+    /// How many runs ended here.
+    pub(crate) fn finished(&self) -> u64 {
+        self.counters.finished.get().iter().map(|ended| ended.runs).sum()
     }
 
     /// As SIGTERM does; [`stop`](Self::stop) waits for the end.

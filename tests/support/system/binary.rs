@@ -149,20 +149,21 @@ impl Process {
     /// Waits until a figure of `/metrics` has grown by so much.
     pub(crate) async fn counts(&mut self, name: &str, more: u32) {
         let before = self.metric(name).await;
+        self.shows(name, before + f64::from(more)).await;
+    }
+
+    /// Waits until a figure of `/metrics` is at least this.
+    pub(crate) async fn shows(&mut self, name: &str, least: f64) {
         let until = Instant::now() + DEADLINE;
-        while self.metric(name).await < before + f64::from(more) {
-            assert!(Instant::now() < until, "{name} does not grow by {more}");
+        while self.metric(name).await < least {
+            assert!(Instant::now() < until, "{}: {name} does not come to {least}", self.name);
             tokio::time::sleep(POLL).await;
         }
     }
 
     /// Waits until it leads, of several controllers.
     pub(crate) async fn leads(&mut self) {
-        let until = Instant::now() + DEADLINE;
-        while self.metric("everstep_leader").await < 1.0 {
-            assert!(Instant::now() < until, "{} does not lead", self.name);
-            tokio::time::sleep(POLL).await;
-        }
+        self.shows("everstep_leader", 1.0).await;
     }
 
     /// Whether it has not ended.
