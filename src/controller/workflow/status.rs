@@ -69,7 +69,7 @@ fn shown(intent: Option<&Intent>, facts: &Facts, before: &WorkflowStatus) -> Wor
     };
     let counts = Counts {
         active: facts.active,
-        stuck: facts.stuck,
+        stuck: facts.stuck.map_or(0, |stuck| stuck.runs),
         succeeded: facts.succeeded,
         failed: facts.failed,
     };
