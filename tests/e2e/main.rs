@@ -21,6 +21,7 @@ mod runs;
 mod saga;
 mod secrets;
 mod signals;
+mod stuck;
 #[path = "../support/mod.rs"]
 mod support;
 mod target;
