@@ -15,6 +15,7 @@ mod outcomes;
 mod people;
 mod process;
 mod readiness;
+mod readme;
 mod refusals;
 mod retries;
 mod runs;
