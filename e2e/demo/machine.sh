@@ -62,7 +62,8 @@ write_stop() {
 #!/usr/bin/env bash
 # Stops what `KEEP=1 make demo` left, the last first, and removes its directory.
 set -uo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+named=$(dirname "${BASH_SOURCE[0]}")
+here=$(cd "$named" && pwd -P)
 is_ours() { [[ $(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20) == "$2" ]]; }
 tac "$here/processes" | while read -r pid began name; do
     is_ours "$pid" "$began" || continue
@@ -75,6 +76,7 @@ tac "$here/processes" | while read -r pid began name; do
     if is_ours "$pid" "$began"; then kill -KILL "$pid"; fi
 done
 rm -rf -- "$here"
+if [[ -L $named ]]; then rm -- "$named"; fi
 SCRIPT
     chmod 755 "$work/stop"
 }

@@ -64,6 +64,16 @@ impl Cache {
         self.read().objects.get(key).cloned()
     }
 
+    /// What `pick` makes of each object, where it makes something. It is called under the lock: no long work.
+    pub(crate) fn pick<T>(&self, pick: impl Fn(&Key, &DynamicObject) -> Option<T>) -> Vec<T> {
+        let state = self.read();
+        state
+            .objects
+            .iter()
+            .filter_map(|(key, object)| pick(key, object))
+            .collect()
+    }
+
     /// Whether every watch has completed a LIST: only then an object that is not here may be gone.
     pub(crate) fn is_complete(&self) -> bool {
         self.read().unlisted == 0

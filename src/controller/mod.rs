@@ -34,6 +34,7 @@ mod reconcile;
 mod run;
 mod seen;
 pub(crate) mod signal;
+mod stuck;
 mod unprojected;
 mod unshown;
 mod waiting;
@@ -269,6 +270,7 @@ impl Controller {
         tokio::join!(
             join_all(watches),
             wake::wake(shared, &shutdown),
+            stuck::wake(shared, &shutdown),
             notice::tell(shared, &shutdown),
             reconcile::carry(shared, &shutdown)
         );

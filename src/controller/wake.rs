@@ -75,12 +75,12 @@ async fn scan(shared: &Shared, since: &mut Timestamp) -> Result<u32, store::Erro
 }
 
 /// Where we look. What others have to show, or nobody has, must not fill our scans.
-fn scopes(shared: &Shared) -> Option<&[String]> {
+pub(super) fn scopes(shared: &Shared) -> Option<&[String]> {
     shared.options.namespaces.as_deref()
 }
 
 /// Who shows a run, or a signal.
-enum Whose {
+pub(super) enum Whose {
     /// This object.
     Object(Key),
     /// Nobody: its object is gone.
@@ -100,7 +100,7 @@ fn whose(shared: &Shared, changed: &Changed) -> Whose {
     }
 }
 
-fn find(shared: &Shared, key: Key, uid: &str) -> Whose {
+pub(super) fn find(shared: &Shared, key: Key, uid: &str) -> Whose {
     let cache = shared.cache(key.kind);
     match cache.get(&key) {
         Some(object) if object.metadata.uid.as_deref() == Some(uid) => Whose::Object(key),

@@ -13,8 +13,6 @@ use crate::store::{Error, Store, Stuck, StuckReason};
 
 /// Between two looks.
 const PERIOD: Duration = Duration::from_secs(10);
-/// What is late by less is on its way: a takeover may take a lease and two seconds.
-const GRACE: Duration = Duration::from_secs(60);
 /// Runs that nothing moves are looked for with every so many looks: that reads every live run.
 const UNMOVED_EVERY: u64 = 30;
 
@@ -72,9 +70,9 @@ pub async fn run(store: Store, seen: Arc<Seen>, mut leading: Leading, shutdown: 
 
 /// One look; `unmoved` is what was seen when runs that nothing moves were looked for last.
 async fn once(store: &Store, anew: bool, unmoved: &mut Option<Stuck>) -> Result<Vec<Stuck>, Error> {
-    let mut stuck = store.stuck(GRACE).await?;
+    let mut stuck = store.stuck().await?;
     if anew {
-        *unmoved = store.unmoved(GRACE).await?;
+        *unmoved = store.unmoved().await?;
     }
     stuck.extend(*unmoved);
     Ok(stuck)

@@ -7,15 +7,18 @@ use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::{
-    DefinitionId, DeletionPolicy, Error, Retention, Store,
+    DefinitionId, DeletionPolicy, Error, Retention, Store, StuckReason,
     row::{column, json, maybe_time, time},
+    stuck::{clock, stuck, unmoved},
 };
 use crate::engine::{Phase, Summary};
 
-/// The shown run: the live one, else the wished one, else the newest. Stuck, as far as the database sees it: ready for a
-/// minute and nobody alive has it.
-const FACTS: &str = "
-SELECT wish.uid, (SELECT everstep.now()) AS now,
+/// The shown run: the live one, else the wished one, else the newest.
+const FACTS: &str = concat!(
+    "WITH ",
+    clock!(),
+    "
+SELECT wish.uid, (SELECT now FROM clock) AS now,
   o.generation, o.definition_id, od.revision, o.deletion_policy, o.suspended, o.suspected_at, o.gone_at,
   extract(epoch FROM o.keep_succeeded)::float8 AS keep_succeeded, extract(epoch FROM o.keep_failed)::float8 AS keep_failed,
   w.id AS wished_id, w.start_key AS wished_start_key, wd.revision AS wished_revision, w.phase AS wished_phase,
@@ -28,7 +31,7 @@ SELECT wish.uid, (SELECT everstep.now()) AS now,
   r.finished_at AS shown_finished_at,
   s.run_id IS NOT NULL AND s.retired_at IS NULL AND w.id IS NULL AS run_row_missing,
   s.retired_at IS NOT NULL AS retired,
-  live.active, live.stuck, ended.succeeded, ended.failed
+  live.active, live.stuck, live.stuck_reason, live.stuck_since, ended.succeeded, ended.failed
 FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[]) WITH ORDINALITY
   AS wish (uid, namespace, workflow, start_key, place)
 LEFT JOIN everstep.owners AS o ON o.uid = wish.uid
@@ -38,15 +41,22 @@ LEFT JOIN everstep.starts AS s
 LEFT JOIN everstep.runs AS w ON w.id = s.run_id
 LEFT JOIN everstep.definitions AS wd ON wd.id = w.definition_id
 LEFT JOIN LATERAL (
-  SELECT max(l.id::text)::uuid AS newest, count(*) AS active,
-    count(*) FILTER (WHERE EXISTS (
-      SELECT 1 FROM everstep.active AS a
-      WHERE a.run_id = l.id AND a.ready_at < (SELECT everstep.now()) - interval '1 minute'
-        AND NOT EXISTS (
-          SELECT 1 FROM everstep.workers AS k
-          WHERE k.id = a.worker_id AND k.expires_at > (SELECT everstep.now())))) AS stuck
-  FROM everstep.runs AS l
-  WHERE l.owner_uid = wish.uid AND l.finished_at IS NULL
+  SELECT max(r.id::text)::uuid AS newest, count(*) AS active, count(why.reason) AS stuck, min(why.since) AS stuck_since,
+    (array_agg(why.reason ORDER BY why.since, r.id))[1] AS stuck_reason
+  FROM everstep.runs AS r
+  -- For each run by itself: the limit lets its id reach the indexes below.
+  LEFT JOIN LATERAL (
+    SELECT stuck.reason, stuck.since
+    FROM (",
+    stuck!(""),
+    "UNION ALL",
+    unmoved!(""),
+    ") AS stuck
+    WHERE stuck.run_id = r.id
+    ORDER BY stuck.since
+    LIMIT 1
+  ) AS why ON true
+  WHERE r.owner_uid = wish.uid AND r.finished_at IS NULL
 ) AS live ON true
 LEFT JOIN LATERAL (
   SELECT max(e.id::text)::uuid AS newest, count(*) FILTER (WHERE e.phase = 'Succeeded') AS succeeded,
@@ -56,7 +66,8 @@ LEFT JOIN LATERAL (
 ) AS ended ON true
 LEFT JOIN everstep.runs AS r ON r.id = coalesce(live.newest, w.id, ended.newest)
 LEFT JOIN everstep.definitions AS rd ON rd.id = r.definition_id
-ORDER BY wish.place";
+ORDER BY wish.place"
+);
 
 /// Names of a run's columns in [`FACTS`].
 const WISHED: [&str; 10] = [
@@ -114,12 +125,23 @@ pub struct Facts {
     pub retired: bool,
     /// Runs of the object that are not terminal.
     pub active: i64,
-    /// Of these, how many are stuck.
-    pub stuck: i64,
+    /// Those of them that are stuck; none when all move.
+    pub stuck: Option<StuckFacts>,
     /// Runs that ended well and are still kept.
     pub succeeded: i64,
     /// Runs that ended otherwise and are still kept.
     pub failed: i64,
+}
+
+/// The stuck runs of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StuckFacts {
+    /// How many.
+    pub runs: i64,
+    /// Why the one is that has been for longest.
+    pub reason: StuckReason,
+    /// Since when it is.
+    pub since: Timestamp,
 }
 
 /// What was last accepted of an object.
@@ -181,7 +203,7 @@ impl Facts {
             run_row_missing: false,
             retired: false,
             active: 0,
-            stuck: 0,
+            stuck: None,
             succeeded: 0,
             failed: 0,
         }
@@ -220,10 +242,22 @@ fn facts(row: &PgRow) -> Result<Facts, Error> {
         run_row_missing: column(row, "run_row_missing")?,
         retired: column(row, "retired")?,
         active: column(row, "active")?,
-        stuck: column(row, "stuck")?,
+        stuck: stuck(row)?,
         succeeded: column(row, "succeeded")?,
         failed: column(row, "failed")?,
     })
+}
+
+fn stuck(row: &PgRow) -> Result<Option<StuckFacts>, Error> {
+    let (reason, since): (Option<&str>, _) = (column(row, "stuck_reason")?, maybe_time(row, "stuck_since")?);
+    let Some((reason, since)) = reason.zip(since) else {
+        return Ok(None);
+    };
+    Ok(Some(StuckFacts {
+        runs: column(row, "stuck")?,
+        reason: StuckReason::stored(reason)?,
+        since,
+    }))
 }
 
 fn owner(row: &PgRow) -> Result<Option<OwnerFacts>, Error> {

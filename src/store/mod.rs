@@ -57,7 +57,7 @@ pub use append::{Append, AppendError, Appended, Then, Told};
 pub use command::Command;
 pub use connect::Options;
 pub use error::{Cause, Error, Refusal};
-pub use facts::{Facts, FactsOf, OwnerFacts, RunFacts};
+pub use facts::{Facts, FactsOf, OwnerFacts, RunFacts, StuckFacts};
 pub use findings::Finding;
 pub use gauges::PhaseCount;
 pub use inbox::{InboxRow, Sweep};
@@ -72,7 +72,7 @@ pub use retention::Retired;
 pub use retry::{Former, FormerOf, Handover, Retrying, Taken};
 pub use signals::{ChangedSignal, SignalFacts, SignalOutcome};
 pub use start::{DeletionPolicy, Retention, Start, Submission, Submitted};
-pub use stuck::{Stuck, StuckReason};
+pub use stuck::{Stuck, StuckOwner, StuckReason};
 pub use surface::{HistoryRow, RunFilter, RunRow, Surface, SurfaceError};
 pub use unused::Forgotten;
 

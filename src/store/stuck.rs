@@ -5,53 +5,112 @@ use std::time::Duration;
 
 use super::{Error, Store, row::column};
 
-/// Each look goes by an index to the rows that it answers for.
-const STUCK: &str = "
-WITH clock AS MATERIALIZED (
-  SELECT everstep.now() AS now, everstep.now() - make_interval(secs => $1) AS late
-), due AS (
-  SELECT 'Unclaimed' AS reason, a.ready_at AS since
+/// Now, and before when something was due that is late. What is late by less is on its way: a takeover may take a lease and
+/// two seconds.
+macro_rules! clock {
+    () => {
+        "clock AS MATERIALIZED (SELECT everstep.now() AS now, everstep.now() - interval '1 minute' AS late)"
+    };
+}
+
+/// Stuck runs: `run_id`, `reason`, and `since` when. Each look goes by an index to the rows that it answers for, be it all of
+/// them or those of one run. `$runs` says where a run `r` comes from: from the table, or, when empty, from the query around.
+macro_rules! stuck {
+    ($runs:literal) => {
+        concat!(
+            "
+  SELECT a.run_id, 'Unclaimed' AS reason, a.ready_at AS since
   FROM everstep.active AS a
   WHERE a.worker_id IS NULL AND a.ready_at < (SELECT late FROM clock)
   UNION ALL
-  SELECT 'Unclaimed', a.at FROM everstep.arrivals AS a WHERE a.at < (SELECT late FROM clock)
+  SELECT a.run_id, 'Unclaimed', a.at FROM everstep.arrivals AS a WHERE a.at < (SELECT late FROM clock)
   UNION ALL
-  SELECT 'ClaimExpired', coalesce(k.expires_at, a.ready_at)
+  SELECT a.run_id, 'ClaimExpired', coalesce(k.expires_at, a.ready_at)
   FROM everstep.active AS a
   LEFT JOIN everstep.workers AS k ON k.id = a.worker_id
   WHERE a.worker_id IS NOT NULL AND coalesce(k.expires_at, a.ready_at) < (SELECT late FROM clock)
   UNION ALL
-  SELECT 'TimerOverdue', t.fire_at FROM everstep.timers AS t WHERE t.fire_at < (SELECT late FROM clock)
+  SELECT t.run_id, 'TimerOverdue', t.fire_at FROM everstep.timers AS t WHERE t.fire_at < (SELECT late FROM clock)
   UNION ALL
   -- Carried by somebody who lives, and yet not ended when its time was over.
-  SELECT 'DeadlineOverdue', r.deadline
+  SELECT a.run_id, 'DeadlineOverdue', r.deadline
   FROM everstep.active AS a
   JOIN everstep.workers AS k ON k.id = a.worker_id AND k.expires_at >= (SELECT late FROM clock)
   JOIN everstep.runs AS r ON r.id = a.run_id
   WHERE r.deadline < (SELECT late FROM clock) AND r.phase IN ('Running', 'Waiting', 'Sleeping')
   UNION ALL
-  SELECT CASE WHEN r.phase = 'Blocked' THEN 'Blocked' ELSE coalesce(everstep.readable(r.summary) ->> 'stalled', 'Paused') END,
+  SELECT r.id,
+    CASE WHEN r.phase = 'Blocked' THEN 'Blocked' ELSE coalesce(everstep.readable(r.summary) ->> 'stalled', 'Paused') END,
     coalesce((SELECT j.at FROM everstep.journal AS j WHERE j.run_id = r.id ORDER BY j.seq DESC LIMIT 1), r.created_at)
-  FROM everstep.runs AS r
+  ",
+            $runs,
+            "
   WHERE r.phase IN ('Paused', 'Blocked')
-)
-SELECT reason, count(*) AS runs, extract(epoch FROM (SELECT now FROM clock) - min(since))::float8 AS oldest
-FROM due
-GROUP BY reason
-ORDER BY reason";
+"
+        )
+    };
+}
 
-/// What is missing has no index: this reads every live run. A wait for a signal may have no end, and a worker that has just
-/// parked a run has written all of it in one statement.
-const UNMOVED: &str = "
-SELECT 'NoMover' AS reason, count(*) AS runs, extract(epoch FROM everstep.now() - min(r.created_at))::float8 AS oldest
-FROM everstep.runs AS r
-WHERE r.finished_at IS NULL AND r.phase NOT IN ('Paused', 'Blocked', 'Waiting')
-  AND r.created_at < everstep.now() - make_interval(secs => $1)
-  AND NOT EXISTS (SELECT 1 FROM everstep.active AS a WHERE a.run_id = r.id)
-  AND NOT EXISTS (SELECT 1 FROM everstep.timers AS t WHERE t.run_id = r.id)
-  AND NOT EXISTS (
-    SELECT 1 FROM everstep.inbox AS i WHERE i.run_id = r.id AND i.taken_seq IS NULL AND i.outcome IS NULL)
-HAVING count(*) > 0";
+/// Runs that nothing moves, with the same columns. What is missing has no index: for all of them, this reads every live run. A
+/// wait for a signal may have no end, and a worker that has just parked a run has written all of it in one statement.
+macro_rules! unmoved {
+    ($runs:literal) => {
+        concat!(
+            "
+  SELECT r.id AS run_id, 'NoMover' AS reason, r.created_at AS since
+  ",
+            $runs,
+            "
+  WHERE r.finished_at IS NULL AND r.phase NOT IN ('Paused', 'Blocked', 'Waiting')
+    AND r.created_at < (SELECT late FROM clock)
+    AND NOT EXISTS (SELECT 1 FROM everstep.active AS a WHERE a.run_id = r.id)
+    AND NOT EXISTS (SELECT 1 FROM everstep.timers AS t WHERE t.run_id = r.id)
+    AND NOT EXISTS (
+      SELECT 1 FROM everstep.inbox AS i WHERE i.run_id = r.id AND i.taken_seq IS NULL AND i.outcome IS NULL)
+"
+        )
+    };
+}
+pub(super) use {clock, stuck, unmoved};
+
+macro_rules! count {
+    ($stuck:expr) => {
+        concat!(
+            "WITH ",
+            clock!(),
+            "
+SELECT reason, count(*) AS runs, extract(epoch FROM (SELECT now FROM clock) - min(since))::float8 AS oldest
+FROM (",
+            $stuck,
+            ") AS stuck
+GROUP BY reason
+ORDER BY reason"
+        )
+    };
+}
+
+const STUCK: &str = count!(stuck!("FROM everstep.runs AS r"));
+const UNMOVED: &str = count!(unmoved!("FROM everstep.runs AS r"));
+
+/// For an object with several such runs the oldest speaks. No namespaces are all. Each stuck run is looked up by its id: the
+/// offset keeps the planner from walking over all runs in the order asked for, and over all stuck ones for each of them.
+const OWNERS: &str = concat!(
+    "WITH ",
+    clock!(),
+    "
+SELECT DISTINCT ON (r.owner_uid) r.owner_uid, r.owner_kind, r.namespace, r.owner_name, stuck.reason
+FROM (",
+    stuck!("FROM everstep.runs AS r"),
+    ") AS stuck
+CROSS JOIN LATERAL (
+  SELECT l.id, l.owner_uid, l.owner_kind, l.namespace, l.owner_name
+  FROM everstep.runs AS l
+  WHERE l.id = stuck.run_id AND l.owner_uid > $1 AND (l.namespace = ANY ($3)) IS NOT FALSE
+  OFFSET 0
+) AS r
+ORDER BY r.owner_uid, stuck.since, r.id
+LIMIT $2"
+);
 
 /// Why a run does not move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -90,7 +149,7 @@ impl StuckReason {
         Self::NoMover,
     ];
 
-    /// Its name in metrics and alerts.
+    /// Its name in metrics, alerts and conditions.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -106,8 +165,23 @@ impl StuckReason {
         }
     }
 
-    fn parse(name: &str) -> Option<Self> {
+    /// Whether it stands still as it was told to, and not by a fault of whatever should move it.
+    #[must_use]
+    pub fn waits_for_a_person(self) -> bool {
+        match self {
+            Self::Unclaimed | Self::ClaimExpired | Self::TimerOverdue | Self::DeadlineOverdue | Self::NoMover => false,
+            Self::Paused | Self::PausedOnFailure | Self::CompensationFailed | Self::Blocked => true,
+        }
+    }
+
+    /// The reason of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| reason.as_str() == name)
+    }
+
+    pub(super) fn stored(name: &str) -> Result<Self, Error> {
+        Self::parse(name).ok_or_else(|| Error::Corrupt(format!("stuck {name}")))
     }
 }
 
@@ -122,27 +196,65 @@ pub struct Stuck {
     pub oldest: Duration,
 }
 
+/// An object that owns a stuck run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StuckOwner {
+    /// Its UID.
+    pub uid: String,
+    /// Its kind.
+    pub kind: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Why its run is stuck; of several runs, the one that has been stuck for longest.
+    pub reason: StuckReason,
+}
+
 impl Store {
-    /// Runs that are stuck, by reason; reasons without a run are absent. What is late by less than `grace` is not stuck.
-    pub async fn stuck(&self, grace: Duration) -> Result<Vec<Stuck>, Error> {
-        self.count_stuck(STUCK, grace).await
+    /// Runs that are stuck, by reason; reasons without a run are absent.
+    pub async fn stuck(&self) -> Result<Vec<Stuck>, Error> {
+        self.count_stuck(STUCK).await
     }
 
-    /// Runs that nothing moves, of those older than `grace`. It reads every live run: not for every few seconds.
-    pub async fn unmoved(&self, grace: Duration) -> Result<Option<Stuck>, Error> {
-        Ok(self.count_stuck(UNMOVED, grace).await?.pop())
+    /// Runs that nothing moves. It reads every live run: not for every few seconds.
+    pub async fn unmoved(&self) -> Result<Option<Stuck>, Error> {
+        Ok(self.count_stuck(UNMOVED).await?.pop())
     }
 
-    async fn count_stuck(&self, statement: &'static str, grace: Duration) -> Result<Vec<Stuck>, Error> {
-        let rows = self.fetch(|| sqlx::query(statement).bind(grace.as_secs_f64())).await?;
+    async fn count_stuck(&self, statement: &'static str) -> Result<Vec<Stuck>, Error> {
+        let rows = self.fetch(|| sqlx::query(statement)).await?;
         rows.iter()
             .map(|row| {
-                let reason: &str = column(row, "reason")?;
                 let oldest: Option<f64> = column(row, "oldest")?;
                 Ok(Stuck {
-                    reason: StuckReason::parse(reason).ok_or_else(|| Error::Corrupt(format!("stuck {reason}")))?,
+                    reason: StuckReason::stored(column(row, "reason")?)?,
                     runs: column(row, "runs")?,
                     oldest: Duration::from_secs_f64(oldest.unwrap_or(0.0).max(0.0)),
+                })
+            })
+            .collect()
+    }
+
+    /// At most `limit` objects of these namespaces, or of all, whose UID is greater than `after` and that own a run that is
+    /// stuck, in the order of their UIDs. Runs that nothing moves are not among them: [`Store::facts`] knows those, too.
+    pub async fn stuck_owners(
+        &self,
+        after: &str,
+        limit: i64,
+        namespaces: Option<&[String]>,
+    ) -> Result<Vec<StuckOwner>, Error> {
+        let rows = self
+            .fetch(|| sqlx::query(OWNERS).bind(after).bind(limit).bind(namespaces))
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(StuckOwner {
+                    uid: column(row, "owner_uid")?,
+                    kind: column(row, "owner_kind")?,
+                    namespace: column(row, "namespace")?,
+                    name: column(row, "owner_name")?,
+                    reason: StuckReason::stored(column(row, "reason")?)?,
                 })
             })
             .collect()

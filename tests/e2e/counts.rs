@@ -6,11 +6,12 @@ use std::{
 };
 
 use everstep::dev::postgres::{Options, Postgres};
+use serde_json::Value;
 use sqlx::{PgConnection, Row};
 
 use crate::support::{
     controlplane::{self, Write},
-    system::{DEADLINE, System, example, migrate, workflow},
+    system::{DEADLINE, System, condition, example, migrate, workflow},
 };
 
 #[tokio::test]
@@ -23,12 +24,14 @@ async fn reconcile_of_a_converged_object_writes_nothing() {
     let demanded = "{start: OnDemand, steps: [{name: a, set: {}}]}";
     let failing = "{steps: [{name: a, fail: {code: NOPE}}]}";
     let asleep = "{steps: [{name: a, sleep: {for: 1h}}]}";
+    let paused = "{onFailure: Pause, steps: [{name: a, fail: {code: NOPE}}]}";
     let names = [
         ("fine", spec),
         ("invalid", invalid),
         ("demanded", demanded),
         ("failing", failing),
         ("asleep", asleep),
+        ("paused", paused),
     ];
     let manifests: String = names.iter().map(|(name, spec)| workflow(name, spec)).collect();
     system.apply(&manifests).await;
@@ -37,6 +40,8 @@ async fn reconcile_of_a_converged_object_writes_nothing() {
     system
         .until("asleep", "asleep", |it| it["status"]["run"]["phase"] == "Sleeping")
         .await;
+    let stuck = |it: &Value| condition(it, "Stuck")["reason"] == "PausedOnFailure";
+    system.until("paused", "stuck", stuck).await;
     worker.stop().await;
     controller.stop().await;
 

@@ -16,12 +16,14 @@ mod outcomes;
 mod people;
 mod process;
 mod readiness;
+mod readme;
 mod refusals;
 mod retries;
 mod runs;
 mod saga;
 mod secrets;
 mod signals;
+mod stuck;
 #[path = "../support/mod.rs"]
 mod support;
 mod target;

@@ -1,7 +1,7 @@
 //! What claims and sweeps cost when there is much that does not concern them: pages that the statement itself touched,
 //! counted by the server.
 
-use everstep::store::{Append, Appended};
+use everstep::store::{Append, Appended, FactsOf};
 use uuid::Uuid;
 
 use crate::rig::{Rig, park, private, rig, step};
@@ -114,6 +114,61 @@ async fn sleepers_and_finished_runs_cost_claims_and_sweeps_nothing() {
         let most = if what == "a claim" { empty * 3 / 2 } else { empty + 20 };
         assert!(full <= most, "{what}: {full} pages instead of {empty}");
     }
+}
+
+/// Ten thousand runs of objects that no worker has taken for an hour, and as many that were paused.
+const STUCK: &str = "
+INSERT INTO everstep.runs (id, namespace, workflow, owner_kind, owner_uid, owner_name, start_key, definition_id, trigger, phase)
+SELECT everstep.uuidv7(), 'shop', what, 'Workflow', what || to_char(n, 'FM00000'), what || n, what || n,
+  (SELECT id FROM everstep.definitions LIMIT 1), 'OnApply', CASE what WHEN 'paused' THEN 'Paused' ELSE 'Pending' END
+FROM generate_series(1, 10000) AS n, UNNEST(ARRAY['paused', 'ready']) AS what;
+INSERT INTO everstep.active (run_id, namespace, ready_at)
+SELECT id, 'shop', now() - interval '1 hour' FROM everstep.runs WHERE workflow = 'ready'";
+
+/// A look takes a page of objects, and what is known of one costs the same as when the others moved, also as long as the
+/// statistics are those of a moment when they did.
+#[tokio::test]
+async fn many_stuck_runs_cost_a_look_what_they_are_and_another_object_nothing() {
+    let settings = [
+        ("shared_preload_libraries", "pg_stat_statements"),
+        ("autovacuum", "off"),
+    ];
+    let (_server, mut rig) = private(&settings).await;
+    rig.run("CREATE EXTENSION pg_stat_statements SCHEMA public").await;
+    rig.start("a").await;
+    rig.run(SLEEPERS).await;
+    rig.run(FINISHED).await;
+    rig.run("VACUUM ANALYZE").await;
+    let alone = cost_of_facts(&mut rig).await;
+    assert_eq!(rig.store.stuck_owners("", 1000, None).await.unwrap(), []);
+    let quiet = pages(&mut rig, "DISTINCT ON (r.owner_uid)").await;
+    assert!(quiet <= 20, "a look that finds nothing: {quiet} pages");
+    rig.run(STUCK).await;
+    for _ in ["as it was", "as it is"] {
+        let among = cost_of_facts(&mut rig).await;
+        let page = rig.store.stuck_owners("paused09500", 1000, None).await.unwrap();
+        let ends = [&page[0], &page[499], &page[500], &page[999]].map(|owner| &*owner.uid);
+        assert_eq!(ends, ["paused09501", "paused10000", "ready00001", "ready00500"]);
+        let look = pages(&mut rig, "DISTINCT ON (r.owner_uid)").await;
+        eprintln!("pages of a look: {quiet}, then {look}; of an object: {alone}, then {among}");
+        assert!(look <= 20_000 * 10, "a look: {look} pages");
+        assert!(among <= alone + 20, "an object: {among} pages instead of {alone}");
+        rig.run("VACUUM ANALYZE").await;
+    }
+}
+
+/// Pages touched to know the facts of an object with a run that goes on.
+async fn cost_of_facts(rig: &mut Rig) -> i64 {
+    let of = FactsOf {
+        uid: "a".to_owned(),
+        namespace: "shop".to_owned(),
+        workflow: "name-a".to_owned(),
+        start_key: Some("uid/a/r1".to_owned()),
+    };
+    pages(rig, "").await;
+    let facts = rig.store.facts(&[of]).await.unwrap();
+    assert_eq!((facts[0].active, facts[0].stuck), (1, None));
+    pages(rig, "AS why ON").await
 }
 
 /// Ten thousand parked runs, and then a signal for each in one transaction.

@@ -53,6 +53,8 @@ pub enum ConditionType {
     Reconciling,
     /// Nothing moves without a human; only while True, never beside `Reconciling`.
     Stalled,
+    /// A run does not move though it should, or stands still until a person acts; only while True. Health does not follow it.
+    Stuck,
     /// `suspend` is true.
     Suspended,
     /// The result of the last run of a Workflow that starts on demand or by schedule.

@@ -6,11 +6,13 @@ use crate::api::v1alpha1::{Condition, ConditionStatus, ConditionType, Phase, Run
 use crate::controller::condition::get;
 use crate::controller::events::{Announcement, Severity};
 use crate::engine::Parking;
+use crate::store::StuckReason;
 
 /// The transitions from `before` to `after`, to be told once `after` is written.
 pub(crate) fn transitions(before: Look<'_>, after: Look<'_>) -> Vec<Announcement> {
     let mut all = Vec::new();
     all.extend(invalid(before, after));
+    all.extend(stuck(before, after));
     if let Some(run) = after.run {
         let earlier = before.run.filter(|before| before.id == run.id);
         all.extend(moved(earlier, run));
@@ -68,6 +70,20 @@ fn halted(before: Look<'_>, after: Look<'_>, run: &RunStatus) -> Option<Announce
         reason: parking.as_str(),
         note: format!("run {}: {}{}", run.id, after.message, why(run)),
         about: format!("{} at {}", run.id, after.last_transition_time.0),
+    })
+}
+
+/// A run that got stuck; again when the reason is another one. What waits for a person was told by what led to it.
+fn stuck(before: Look<'_>, after: Look<'_>) -> Option<Announcement> {
+    let stuck = |look: Look<'_>| get(look.conditions, ConditionType::Stuck).cloned();
+    let after: Condition = stuck(after)?;
+    let told = stuck(before).is_some_and(|before| before.reason == after.reason);
+    let news = !told && !StuckReason::parse(&after.reason).is_some_and(StuckReason::waits_for_a_person);
+    news.then(|| Announcement {
+        severity: Severity::Warning,
+        reason: "RunStuck",
+        note: format!("{}: {}", after.reason, after.message),
+        about: format!("{} at {}", after.reason, after.last_transition_time.0),
     })
 }
 
@@ -137,7 +153,7 @@ mod tests {
     use crate::controller::workflow::fixtures::{Known, accepted, at, facts, intent, invalid, of, run};
     use crate::controller::workflow::intent::Intent;
     use crate::engine;
-    use crate::store::RunFacts;
+    use crate::store::{RunFacts, StuckFacts};
 
     fn reasons(before: &WorkflowStatus, after: &WorkflowStatus) -> Vec<&'static str> {
         transitions(before.into(), after.into())
@@ -193,6 +209,49 @@ mod tests {
             transitions((&fresh).into(), (&first).into())[0].about,
             transitions((&first).into(), (&second).into())[0].about
         );
+    }
+
+    fn stuck(reason: StuckReason, second: i64) -> WorkflowStatus {
+        let facts = crate::store::Facts {
+            stuck: Some(StuckFacts {
+                runs: 1,
+                reason,
+                since: at(0),
+            }),
+            ..facts(&run("r", engine::Phase::Running))
+        };
+        let before = accepted(&run("r", engine::Phase::Running), at(1));
+        of(&before, 1, Known::Accepted(&intent(), &facts), at(second))
+    }
+
+    #[test]
+    fn stuck_run_is_told_once_for_each_time_and_reason_and_not_when_it_waits_for_a_person() {
+        let moves = accepted(&run("r", engine::Phase::Running), at(1));
+        let unclaimed = stuck(StuckReason::Unclaimed, 70);
+        assert_eq!(reasons(&moves, &unclaimed), ["RunStuck"]);
+        assert!(reasons(&unclaimed, &unclaimed.clone()).is_empty(), "resync or restart");
+        assert!(reasons(&unclaimed, &moves).is_empty(), "it moves again");
+        let expired = stuck(StuckReason::ClaimExpired, 70);
+        assert_eq!(reasons(&unclaimed, &expired), ["RunStuck"]);
+        let told = |after: &WorkflowStatus| transitions((&moves).into(), after.into()).remove(0);
+        assert_eq!(told(&unclaimed).severity, Severity::Warning);
+        assert!(
+            told(&unclaimed).note.starts_with("Unclaimed: since "),
+            "{}",
+            told(&unclaimed).note
+        );
+        let again = stuck(StuckReason::Unclaimed, 300);
+        for other in [&expired, &again] {
+            assert_ne!(told(&unclaimed).about, told(other).about);
+        }
+        for reason in StuckReason::ALL {
+            let expected: &[&str] = if reason.waits_for_a_person() {
+                &[]
+            } else {
+                &["RunStuck"]
+            };
+            assert_eq!(reasons(&moves, &stuck(reason, 70)), expected, "{reason:?}");
+        }
     }
 
     /// What follows `before` at generation 2, in which the object says `suspend`.

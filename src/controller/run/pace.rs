@@ -15,12 +15,13 @@ pub(crate) const FIRST_LOOK: SignedDuration = SignedDuration::from_millis(500);
 const PROGRESS: SignedDuration = SignedDuration::from_secs(1);
 
 /// Conditions that people and tools wait for.
-const VERDICTS: [ConditionType; 7] = [
+const VERDICTS: [ConditionType; 8] = [
     ConditionType::Accepted,
     ConditionType::Succeeded,
     ConditionType::Ready,
     ConditionType::Finished,
     ConditionType::Stalled,
+    ConditionType::Stuck,
     ConditionType::Suspended,
     ConditionType::LastRunSucceeded,
 ];

@@ -11,17 +11,18 @@
 //!   ended well                            True                   True                      True, Finished
 //!   ended otherwise                       True                   False/<phase>             False, Finished, Stalled
 //! ```
+//! `Stuck` stands beside any of them, and changes none.
 
 use crate::api::v1alpha1::condition::reason;
 use crate::api::v1alpha1::{ConditionStatus, ConditionType};
-use crate::controller::condition::Draft;
+use crate::controller::condition::{Draft, time};
 use crate::controller::events::cut;
 use crate::controller::workflow::intent::Readiness;
 use crate::engine::{Parking, Phase, Violation};
-use crate::store::RunFacts;
+use crate::store::{Facts, RunFacts, StuckFacts, StuckReason};
 
 use ConditionStatus::{False, True, Unknown};
-use ConditionType::{Accepted, Finished, Ready, Reconciling, Stalled, Succeeded, Suspended, Waiting};
+use ConditionType::{Accepted, Finished, Ready, Reconciling, Stalled, Stuck, Succeeded, Suspended, Waiting};
 
 /// Violations that a message names; it says how many more there are.
 const NAMED_VIOLATIONS: usize = 10;
@@ -150,6 +151,52 @@ fn stalled(run: &RunFacts, parking: Parking) -> Vec<Draft> {
         Draft::new(Ready, False, reason, why(run)),
         Draft::new(Stalled, True, reason, help),
     ]
+}
+
+/// That a run of the object is stuck: why, since when, and what to do.
+pub(crate) fn stuck(facts: &Facts) -> Option<Draft> {
+    let StuckFacts { runs, reason, since } = facts.stuck?;
+    let (what, help) = match reason {
+        StuckReason::Unclaimed => (
+            "the run is ready and no worker takes it",
+            "start workers for this namespace",
+        ),
+        StuckReason::ClaimExpired => (
+            "the run's worker is dead and no other took the run over",
+            "start workers for this namespace",
+        ),
+        StuckReason::TimerOverdue => (
+            "the run's time has come and nobody wakes it",
+            "start workers for this namespace",
+        ),
+        StuckReason::DeadlineOverdue => (
+            "the run's timeout has passed and its worker lives",
+            "see the log of the worker",
+        ),
+        StuckReason::Paused => (
+            "the run was paused",
+            "take back `suspend`, or `desiredState: Paused`, when it shall go on",
+        ),
+        StuckReason::PausedOnFailure => (
+            "a step failed for good",
+            "correct the cause and retry the run, or cancel it",
+        ),
+        StuckReason::CompensationFailed => (
+            "an undo failed for good",
+            "correct the cause and retry the run, or terminate it",
+        ),
+        StuckReason::Blocked => ("the definition changed in what has begun", "revert the edit"),
+        StuckReason::NoMover => (
+            "nothing moves the run",
+            "this is a defect: please report it with `everstep history` of the run",
+        ),
+    };
+    let others = match runs {
+        ..=1 => String::new(),
+        _ => format!(" ({runs} runs of this object are stuck; this one for longest)"),
+    };
+    let message = format!("since {}: {what}{others}; {help}", time(since).0);
+    Some(Draft::new(Stuck, True, reason.as_str(), message))
 }
 
 /// Why a run did not end well, or does not go on.

@@ -68,7 +68,7 @@ pub(crate) fn no_facts() -> Facts {
         run_row_missing: false,
         retired: false,
         active: 0,
-        stuck: 0,
+        stuck: None,
         succeeded: 0,
         failed: 0,
     }

@@ -11,7 +11,7 @@ use crate::api::v1alpha1::{ConditionStatus, ConditionType, Counts, WorkflowStatu
 use crate::controller::condition::{Draft, follow};
 use crate::controller::run::Look;
 use crate::controller::run::shown::{is_same, run_status};
-use crate::controller::run::verdict::{ended, going_on, invalid, store_unavailable, suspended, why};
+use crate::controller::run::verdict::{ended, going_on, invalid, store_unavailable, stuck, suspended, why};
 use crate::engine::{self, Violation};
 use crate::store::{Facts, RunFacts};
 
@@ -37,7 +37,9 @@ pub(crate) fn of(before: &WorkflowStatus, generation: i64, known: Known<'_>, now
     let (mut status, drafts) = match known {
         Known::Invalid(violations, facts) => {
             let kept = facts.map_or_else(|| before.clone(), |facts| shown(None, facts, before));
-            (kept, invalid(violations))
+            let mut drafts = invalid(violations);
+            drafts.extend(facts.and_then(stuck));
+            (kept, drafts)
         }
         Known::Accepted(intent, facts) => (shown(Some(intent), facts, before), accepted(intent, facts)),
         // What was true when the database was last asked is the best we know.
@@ -69,7 +71,7 @@ fn shown(intent: Option<&Intent>, facts: &Facts, before: &WorkflowStatus) -> Wor
     };
     let counts = Counts {
         active: facts.active,
-        stuck: facts.stuck,
+        stuck: facts.stuck.map_or(0, |stuck| stuck.runs),
         succeeded: facts.succeeded,
         failed: facts.failed,
     };
@@ -94,6 +96,7 @@ fn accepted(intent: &Intent, facts: &Facts) -> Vec<Draft> {
         (Start::OnApply { .. }, run) if intent.suspend => drafts.extend(suspended(run)),
         (Start::OnApply { .. }, run) => drafts.extend(going_on(intent.readiness, run, &earlier(intent, run))),
     }
+    drafts.extend(stuck(facts));
     drafts
 }
 

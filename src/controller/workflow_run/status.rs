@@ -9,7 +9,7 @@ use crate::controller::condition::{Draft, follow, get};
 use crate::controller::run::Look;
 use crate::controller::run::shown::{is_same, run_status};
 use crate::controller::run::verdict::{
-    self, ended, going_on, held, invalid, store_unavailable, suspended, violations_message,
+    self, ended, going_on, held, invalid, store_unavailable, stuck, suspended, violations_message,
 };
 use crate::engine::Violation;
 use crate::store::{Facts, RunFacts};
@@ -131,7 +131,11 @@ fn refused(
     match run {
         _ if finished(before).is_some() => (before.clone(), [refused(), kept(before)].concat()),
         Some(run) if run.phase.is_terminal() => (shown_run(run), [refused(), ended(run, FURTHER)].concat()),
-        Some(run) => (shown_run(run), invalid(violations)),
+        Some(run) => {
+            let mut drafts = invalid(violations);
+            drafts.extend(facts.and_then(stuck));
+            (shown_run(run), drafts)
+        }
         None => (before.clone(), invalid(violations)),
     }
 }
@@ -206,6 +210,7 @@ fn accepted(wish: &Wish, facts: &Facts) -> Vec<Draft> {
             going_on(wish.readiness, run.as_ref(), "")
         }
     });
+    drafts.extend(stuck(facts));
     drafts
 }
 
@@ -240,6 +245,7 @@ mod tests {
     use super::*;
     use crate::controller::workflow::fixtures::{at, facts, no_facts, run};
     use crate::engine::Phase;
+    use crate::store::{StuckFacts, StuckReason};
 
     fn wish(desired: &str) -> Wish {
         let spec = json!({"workflowRef": {"name": "w"}, "desiredState": desired});
@@ -420,6 +426,27 @@ mod tests {
             invalid
         );
         assert_eq!(refused(&running, None).run, running.run, "the database is away");
+    }
+
+    #[test]
+    fn stuck_run_is_told_also_when_an_edit_is_refused() {
+        let stands = Facts {
+            stuck: Some(StuckFacts {
+                runs: 1,
+                reason: StuckReason::TimerOverdue,
+                since: at(7),
+            }),
+            ..facts(&run("r", Phase::Sleeping))
+        };
+        let accepted = status(
+            &WorkflowRunStatus::default(),
+            1,
+            Known::Accepted(&wish("Running"), &stands),
+        );
+        assert!(words(&accepted).contains("Reconciling=True/Sleeping Stuck=True/TimerOverdue"));
+        assert!(
+            words(&refused(&accepted, Some(&stands))).ends_with("Stalled=True/InvalidSpec Stuck=True/TimerOverdue")
+        );
     }
 
     #[test]

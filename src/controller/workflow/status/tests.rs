@@ -5,8 +5,9 @@ use super::super::intent::Readiness;
 use super::*;
 use crate::controller::condition::get;
 use crate::engine::{Phase as RunPhase, SummaryError};
+use crate::store::{StuckFacts, StuckReason};
 
-use ConditionType::{Reconciling, Stalled};
+use ConditionType::{Reconciling, Stalled, Stuck};
 
 /// `Accepted=True/Accepted …`, in the order of the types.
 fn row(status: &WorkflowStatus) -> String {
@@ -99,6 +100,56 @@ fn reconciling_and_stalled_are_only_true_and_never_together() {
             }
         }
     }
+}
+
+#[test]
+fn stuck_run_is_told_beside_the_table_and_health_does_not_follow_it() {
+    let violation = Violation {
+        path: "spec.steps".to_owned(),
+        message: "empty".to_owned(),
+    };
+    for reason in StuckReason::ALL {
+        let moves = facts(&run("r", RunPhase::Running));
+        let stands = Facts {
+            stuck: Some(StuckFacts {
+                runs: 1,
+                reason,
+                since: at(7),
+            }),
+            ..moves.clone()
+        };
+        let looks = |facts| {
+            let accepted = first(Known::Accepted(&intent(), facts));
+            let invalid = first(Known::Invalid(std::slice::from_ref(&violation), Some(facts)));
+            [accepted, invalid]
+        };
+        for (before, mut after) in looks(&moves).into_iter().zip(looks(&stands)) {
+            let stuck = get(&after.conditions, Stuck).unwrap().clone();
+            assert_eq!((stuck.status, &*stuck.reason), (True, reason.as_str()));
+            let since = "since 1970-01-01T00:00:07Z: ";
+            assert!(stuck.message.starts_with(since), "{}", stuck.message);
+            assert!(!stuck.message.contains("runs of this object"), "{}", stuck.message);
+            assert_eq!(after.counts.unwrap().stuck, 1);
+            assert_eq!(before.counts.unwrap().stuck, 0);
+            after.conditions.retain(|condition| condition.kind != Stuck);
+            assert_eq!(row(&after), row(&before));
+        }
+    }
+}
+
+#[test]
+fn object_with_several_stuck_runs_says_how_many() {
+    let several = Facts {
+        stuck: Some(StuckFacts {
+            runs: 3,
+            reason: StuckReason::Unclaimed,
+            since: at(7),
+        }),
+        ..facts(&run("r", RunPhase::Pending))
+    };
+    let status = first(Known::Accepted(&intent(), &several));
+    let message = &get(&status.conditions, Stuck).unwrap().message;
+    assert!(message.contains("(3 runs of this object are stuck"), "{message}");
 }
 
 #[test]
