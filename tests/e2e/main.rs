@@ -16,6 +16,7 @@ mod people;
 mod process;
 mod readiness;
 mod refusals;
+mod resting;
 mod retries;
 mod runs;
 mod saga;
