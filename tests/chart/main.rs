@@ -7,6 +7,7 @@ mod admission;
 mod alerting;
 mod alerts;
 mod life;
+mod looking;
 mod manifests;
 mod rights;
 mod running;
