@@ -9,6 +9,7 @@ mod alerts;
 mod life;
 mod looking;
 mod manifests;
+mod restored;
 mod rights;
 mod running;
 #[path = "../support/mod.rs"]
