@@ -1,7 +1,15 @@
 //! The pages for operators and people, held against the binary: every flag, variable, default and metric is there, and
 //! every command's help.
 
-use std::time::Duration;
+#[path = "support/pages.rs"]
+#[allow(dead_code, reason = "other test binaries run the commands")]
+mod pages;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::CommandFactory;
 use everstep::{
@@ -160,5 +168,83 @@ fn every_metric_stands_there() {
 fn every_reason_to_be_stuck_stands_there() {
     for reason in StuckReason::ALL {
         row(&format!("`{}`", reason.as_str()));
+    }
+}
+
+/// Every page: the README, the ones below `docs/`, and the charts' own.
+fn pages() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut pages: Vec<PathBuf> = ["README.md", "CONTRIBUTING.md", "SECURITY.md"]
+        .map(|page| root.join(page))
+        .into();
+    let mut directories = vec![
+        root.join("docs"),
+        root.join("charts/everstep"),
+        root.join("charts/everstep-crds"),
+    ];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).expect("a directory of pages").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                pages.push(path);
+            }
+        }
+    }
+    assert!(pages.len() >= 30, "{pages:?}");
+    pages
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn every_command_is_run_by_a_test_or_says_why_not() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let tests = root.join("tests");
+    let mut blocks = 0;
+    for page in pages() {
+        for block in pages::blocks(&read(&page)) {
+            blocks += 1;
+            let about = format!("{}: {:?}", page.display(), block.commands);
+            assert!(!block.commands.is_empty(), "{about}");
+            assert!(!block.run_by.is_empty() || block.not_run.is_some(), "{about}");
+            assert!(block.not_run.is_none_or(|reason| reason.contains(' ')), "{about}");
+            for test in block.run_by {
+                let test = read(&tests.join(test).with_extension("rs"));
+                // By its own path, or all pages of its directory.
+                let page = page.strip_prefix(root).expect("a page of ours").display().to_string();
+                let directory = format!("{}\"", page.rsplit_once('/').map_or("", |(directory, _)| directory));
+                let reads = test.contains(&page) || test.contains(&directory) && directory.len() > 1;
+                assert!(reads, "{about}: the test does not read the page");
+            }
+        }
+    }
+    assert!(blocks >= 30, "found {blocks}");
+}
+
+#[test]
+fn every_test_that_a_promise_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = read(&root.join("docs/promises.md"));
+    let quoted = page.split('`').skip(1).step_by(2);
+    let named: Vec<(&str, &str)> = quoted.filter_map(|text| text.split_once(": ")).collect();
+    assert!(named.len() >= 30, "{named:?}");
+    for (binary, test) in named {
+        let directory = root.join("tests").join(binary);
+        let mut sources = vec![directory.with_extension("rs")];
+        sources.extend(
+            fs::read_dir(&directory)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|entry| entry.path()),
+        );
+        let sources = sources.iter().filter(|path| path.is_file());
+        let function = format!("fn {test}(");
+        let found = sources.map(|path| read(path)).any(|text| text.contains(&function));
+        assert!(found, "{binary}: {test}");
     }
 }

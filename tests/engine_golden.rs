@@ -9,10 +9,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use everstep::engine::{
-    Definition, ErrorKind, Event, Input, Mail, Origin, Run, Signal, StepError, advance, apply, revision,
+    Definition, Earlier, ErrorKind, Event, Input, Mail, Origin, Run, Signal, StepError, advance, apply, revision,
     step_signatures,
 };
 use jiff::Timestamp;
@@ -27,6 +30,9 @@ struct Golden {
     definition: Value,
     /// Today's code decides this journal too.
     decides: bool,
+    /// Of a run that does an earlier one again: its journal begins with what it takes over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    earlier: Option<Again>,
     happenings: Vec<Happening>,
     /// One entry a decision.
     #[serde(default)]
@@ -35,6 +41,15 @@ struct Golden {
     phase: Option<String>,
     #[serde(default)]
     snapshot: Option<Value>,
+}
+
+/// Which run is done again, and from which step on.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Again {
+    /// The name of another file here.
+    run: String,
+    from: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -133,18 +148,36 @@ fn journals() -> Vec<PathBuf> {
     files
 }
 
+fn read(file: &Path) -> Golden {
+    let golden = serde_json::from_str(&std::fs::read_to_string(file).unwrap());
+    golden.unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
 fn decided(golden: &Golden) -> (Vec<Vec<Event>>, Run, Definition) {
     let def = Definition::compile(&golden.definition).unwrap();
     let mut run = Run::new(origin(golden.input.clone()));
+    let taken_over = golden.earlier.as_ref().map(|again| taken_over(again, golden, &def));
+    let mut journal: Vec<Vec<Event>> = taken_over.into_iter().collect();
+    for event in journal.iter().flatten() {
+        apply(&mut run, event);
+    }
     let happenings = golden.happenings.iter().cloned();
-    let journal = happenings.map(|happening| advance(&mut run, &def, happening.told.input(), happening.now).unwrap());
-    (journal.collect(), run, def)
+    journal.extend(happenings.map(|happening| advance(&mut run, &def, happening.told.input(), happening.now).unwrap()));
+    (journal, run, def)
+}
+
+fn taken_over(again: &Again, golden: &Golden, def: &Definition) -> Vec<Event> {
+    let before = read(&self::golden("journals").join(&again.run).with_extension("json"));
+    let journal = before.journal.expect("the earlier run has a journal").concat();
+    let journal: Vec<Event> = journal.iter().map(|event| Event::deserialize(event).unwrap()).collect();
+    let earlier = Earlier::new(origin(before.input), &before.definition, &journal);
+    earlier.reuse(def, &golden.definition, again.from.as_deref()).unwrap()
 }
 
 #[test]
 fn journals_of_every_release_lead_to_the_same_end() {
     for file in journals() {
-        let mut golden: Golden = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+        let mut golden = read(&file);
         if is_updating() && golden.journal.is_none() {
             write(&file, &mut golden);
         }
@@ -174,7 +207,7 @@ fn journals_are_decided_as_they_were() {
         return;
     }
     for file in journals() {
-        let golden: Golden = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+        let golden = read(&file);
         if !golden.decides || golden.journal.is_none() {
             continue;
         }
@@ -191,7 +224,7 @@ fn as_values(journal: &[Vec<Event>]) -> Vec<Vec<Value>> {
         .collect()
 }
 
-fn write(file: &PathBuf, golden: &mut Golden) {
+fn write(file: &Path, golden: &mut Golden) {
     let (journal, run, def) = decided(golden);
     golden.journal = Some(as_values(&journal));
     golden.phase = Some(run.phase().as_str().to_owned());

@@ -2,16 +2,17 @@
 //!
 //! Each test has a control plane of its own: definitions and releases are the cluster's.
 
-use std::process::Stdio;
+use std::path::Path;
 
 use serde_json::{Value, json};
-use tokio::process::Command;
 
 use crate::support::{
     chart::{Helm, Release, objects},
     controlplane::ControlPlane,
+    pages::commands,
     postgres,
     system::{System, workflow},
+    tools::typed,
 };
 
 const PAGE: &str = include_str!("../../docs/install.md");
@@ -146,11 +147,11 @@ async fn definitions_can_be_a_release_of_their_own_and_all_can_be_removed() {
 
 #[test]
 fn every_command_of_the_page_is_run_here_or_marked() {
-    let commands = commands();
+    let commands = commands(PAGE);
     assert!(commands.len() >= 15, "{commands:?}");
     for command in &commands {
         let run = RUN.iter().any(|begin| command.starts_with(begin));
-        assert!(run != NOT_RUN.contains(command), "{command}");
+        assert!(run != NOT_RUN.contains(&&**command), "{command}");
     }
     for begin in RUN.iter().chain(&NOT_RUN) {
         assert!(
@@ -184,26 +185,15 @@ impl<'a> Place<'a> {
 
     /// The same, with more words at its end.
     async fn run_with(&self, begin: &str, more: &str) -> String {
-        let commands = commands();
+        let commands = commands(PAGE);
         // The shortest one: a longer one begins like another.
         let found = commands.iter().filter(|command| command.starts_with(begin));
         let command = found.min_by_key(|command| command.len());
         let command = command.unwrap_or_else(|| panic!("docs/install.md has no {begin}"));
         let line = command.replace(DATABASE, &self.database_url) + more;
-        let programs = [self.helm.directory(), self.plane.programs()].map(|path| path.display().to_string());
-        let path = format!("{}:{}", programs.join(":"), std::env::var("PATH").unwrap());
-        let output = Command::new("bash")
-            .args(["-euo", "pipefail", "-c", &line])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .envs(self.helm.environment())
-            .env("PATH", path)
-            .stdin(Stdio::null())
-            .output()
-            .await
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{command}: {said}");
-        String::from_utf8(output.stdout).unwrap()
+        let programs = [self.helm.directory(), self.plane.programs()];
+        let checkout = Path::new(env!("CARGO_MANIFEST_DIR"));
+        typed(&line, checkout, &programs, &self.helm.environment()).await
     }
 
     /// Of the release, as helm keeps it.
@@ -249,12 +239,4 @@ impl<'a> Place<'a> {
         let names = self.plane.kubectl(&["get", "crds", "--output=name"]).await.unwrap();
         names.matches(".everstep.dev").count()
     }
-}
-
-/// The lines of the page's shell blocks.
-fn commands() -> Vec<&'static str> {
-    let blocks = PAGE.split("```sh\n").skip(1);
-    blocks
-        .flat_map(|rest| rest.split("```").next().unwrap_or_default().lines())
-        .collect()
 }

@@ -8,7 +8,9 @@ mod alerting;
 mod alerts;
 mod dashboard;
 mod life;
+mod looking;
 mod manifests;
+mod restored;
 mod rights;
 mod running;
 #[path = "../support/mod.rs"]

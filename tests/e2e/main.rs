@@ -18,6 +18,7 @@ mod process;
 mod readiness;
 mod readme;
 mod refusals;
+mod resting;
 mod retries;
 mod runs;
 mod saga;

@@ -1,9 +1,9 @@
 //! A run that is taken up again by another one (`retryOf`): what was done stays done, once.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 
-use crate::support::system::{Shop, System, condition, connection, observed, secret, workflow, workflow_run};
+use crate::support::system::{Shop, System, condition, connection, example, observed, secret, workflow, workflow_run};
 
 /// Takes a WIDGET, then a GADGET, of which there is none; sleeps, and confirms.
 const ORDER: &str = "
@@ -191,6 +191,29 @@ steps:
     .await;
     let message = condition(&refused, "Accepted")["message"].as_str().unwrap().to_owned();
     assert!(message.contains("Begin with `take`"), "{message}");
+}
+
+#[tokio::test]
+async fn example_publishes_what_the_run_before_has_collected() {
+    let system = System::new("again").await;
+    let _all = system.start("all", &[]).await;
+    system.apply(&example("report-again.yaml")).await;
+    let first = finished(&system, "report").await;
+    assert_eq!(
+        first["status"]["run"]["error"]["code"], "NOT_REVIEWED",
+        "{}",
+        first["status"]
+    );
+    let again = finished(&system, "report-again").await;
+    assert_eq!(
+        again["status"]["run"]["output"],
+        json!({"published": "sold: 42"}),
+        "{}",
+        again["status"]
+    );
+    let taken_over = "SELECT count(*) FROM everstep.step_list WHERE step = 'collect' AND reused_from = 'report'";
+    system.count("SELECT count(*) FROM (SELECT everstep.grant_namespace(current_user::text, namespace) FROM everstep.runs) AS granted").await;
+    assert_eq!(system.count(taken_over).await, 1);
 }
 
 async fn until(system: &System, name: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value {

@@ -11,6 +11,7 @@
 //! | `outages` | the API server or PostgreSQL is away |
 //! | `replicas` | two controllers that both lead |
 //! | `vanished` | objects that are gone, and objects that only seem to be |
+//! | `upgrade` | another version of the chart takes the place of this one |
 //!
 //! What the runs are is in `workload`, what must be true of them afterwards in `history`.
 
@@ -27,6 +28,7 @@ mod signals;
 #[path = "../support/mod.rs"]
 mod support;
 mod takeover;
+mod upgrade;
 mod vanished;
 mod workload;
 mod world;

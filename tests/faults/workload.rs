@@ -119,7 +119,7 @@ fn tries(id: &str) -> Order {
     order
 }
 
-const CHARGED: &str = "=steps.charge.output.id.startsWith('ch_')";
+pub(crate) const CHARGED: &str = "=steps.charge.output.id.startsWith('ch_')";
 
 /// An order's row, after a while.
 pub(crate) fn reserve() -> Value {
@@ -149,7 +149,8 @@ pub(crate) fn workflow(name: &str, mut spec: Value) -> Value {
 }
 
 impl Order {
-    fn new(id: &str, body: Value, output: Value, paths: &[&'static str]) -> Self {
+    /// All steps of `body` run, each once.
+    pub(crate) fn new(id: &str, body: Value, output: Value, paths: &[&'static str]) -> Self {
         let steps = body["steps"].as_array().unwrap();
         let steps = steps
             .iter()

@@ -27,6 +27,8 @@ const CREATES: usize = 16;
 pub(crate) struct World {
     pub(crate) system: System,
     pub(crate) payments: Payments,
+    /// The address of the shop's database.
+    pub(crate) shop: String,
     objects: Api<DynamicObject>,
 }
 
@@ -56,6 +58,7 @@ impl World {
         Self {
             system,
             payments,
+            shop,
             objects,
         }
     }

@@ -6,6 +6,7 @@ use sqlx::{Connection, PgConnection};
 use crate::{
     judge::verdicts,
     support::{
+        chart::Helm,
         controlplane,
         system::{Shop, System, condition, secret},
     },
@@ -13,6 +14,8 @@ use crate::{
 
 const PAGE: &str = include_str!("../../docs/gitops/recipes.md");
 const ARGO_CD: &str = include_str!("../../docs/gitops/argocd.md");
+const ARGO_CD_CONFIG_MAP: &str = include_str!("../../docs/gitops/argocd-cm.yaml");
+const ARGO_CD_VALUES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/argo-cd-values.yaml");
 
 /// The manifests of the part of the page with this title.
 fn recipe(title: &str) -> String {
@@ -163,4 +166,28 @@ async fn health_is_added_to_what_argo_cd_is_told() {
             "{kind}: {text}"
         );
     }
+}
+
+#[tokio::test]
+async fn values_for_argo_cds_chart_say_what_its_config_map_says() {
+    // In place of that chart: one that prints its values as data, as it does.
+    let chart = tempfile::tempdir().unwrap();
+    std::fs::create_dir(chart.path().join("templates")).unwrap();
+    for (file, text) in [
+        ("Chart.yaml", "{apiVersion: v2, name: echo, version: 0.1.0}"),
+        (
+            "templates/cm.yaml",
+            "data:\n  {{- toYaml .Values.configs.cm | nindent 2 }}\n",
+        ),
+    ] {
+        std::fs::write(chart.path().join(file), text).unwrap();
+    }
+    let helm = Helm::new(controlplane::shared().await).await;
+    let words = ["template", chart.path().to_str().unwrap(), "--values", ARGO_CD_VALUES];
+    let rendered: Value = serde_saphyr::from_str(&helm.run(&words).await).unwrap();
+    let expected: Value = serde_saphyr::from_str(ARGO_CD_CONFIG_MAP).unwrap();
+    assert_eq!(rendered["data"], expected["data"]);
+    assert_eq!(expected["data"].as_object().unwrap().len(), 4);
+    // What would be a template to a chart that evaluates its values is none.
+    assert!(!expected["data"].to_string().contains("{{"));
 }

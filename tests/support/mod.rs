@@ -8,6 +8,7 @@
 
 pub(crate) mod chart;
 pub(crate) mod controlplane;
+pub(crate) mod pages;
 pub(crate) mod pgproxy;
 pub(crate) mod postgres;
 pub(crate) mod process;

@@ -1,7 +1,8 @@
 //! Programs that tests run and did not write: built by a script of `e2e/`, and fed with text.
 
 use std::{
-    path::PathBuf,
+    ffi::OsStr,
+    path::{Path, PathBuf},
     process::{Output, Stdio},
 };
 
@@ -33,4 +34,28 @@ pub(crate) async fn fed(command: &mut Command, input: &str) -> Output {
     let output = child.wait_with_output().await.unwrap();
     drop(telling.await.unwrap());
     output
+}
+
+/// Runs a line of a page as a person would who has these programs, in this directory; answers what it printed.
+pub(crate) async fn typed(
+    line: &str,
+    directory: &Path,
+    programs: &[&Path],
+    environment: &[(&str, impl AsRef<OsStr>)],
+) -> String {
+    let installed = std::env::var_os("PATH").unwrap();
+    let installed: Vec<PathBuf> = std::env::split_paths(&installed).collect();
+    let path = std::env::join_paths(programs.iter().copied().chain(installed.iter().map(PathBuf::as_path))).unwrap();
+    let mut shell = Command::new("bash");
+    for (name, value) in environment {
+        shell.env(name, value);
+    }
+    shell
+        .args(["-euo", "pipefail", "-c", line])
+        .current_dir(directory)
+        .env("PATH", path);
+    let output = fed(&mut shell, "").await;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{line}: {said}");
+    String::from_utf8(output.stdout).unwrap()
 }

@@ -72,6 +72,28 @@ impl Servers {
         format!("https://127.0.0.1:{}", self.api_port)
     }
 
+    /// Of etcd, for its client's certificate.
+    pub(super) fn store_kubeconfig(&self) -> String {
+        serde_json::json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "etcd",
+            "clusters": [{
+                "name": "etcd",
+                "cluster": {
+                    "server": format!("https://127.0.0.1:{}", self.etcd_port),
+                    "certificate-authority": self.path("etcd-ca.crt"),
+                },
+            }],
+            "users": [{
+                "name": "etcd",
+                "user": {"client-certificate": self.path("etcd-client.crt"), "client-key": self.path("etcd-client.key")},
+            }],
+            "contexts": [{"name": "etcd", "context": {"cluster": "etcd", "user": "etcd"}}],
+        })
+        .to_string()
+    }
+
     pub(super) fn audit_log(&self) -> PathBuf {
         self.directory.join("audit.log")
     }
