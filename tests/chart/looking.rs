@@ -10,7 +10,7 @@ use crate::support::{
     controlplane,
     pages::commands,
     postgres,
-    system::{System, example, install_crds, workflow, workflow_run},
+    system::{System, example, install_crds, signal, workflow, workflow_run},
     tools::typed,
 };
 
@@ -39,8 +39,9 @@ async fn commands_of_the_runbooks_work_on_a_live_system() {
     let _controller = release.start("controller", &[]).await;
     let _worker = release.start("worker", &[]).await;
     let run = workflow_run("order-7", &format!("{{workflow: {SLEEPS}}}"));
+    let early = signal("approve", "{target: {run: order-7}, signal: approve}");
     system
-        .apply(&(workflow("order", SLEEPS) + &run + "---\n" + &example("hello.yaml")))
+        .apply(&(workflow("order", SLEEPS) + &run + &early + "---\n" + &example("hello.yaml")))
         .await;
     let sleeps = |it: &Value| it["status"]["run"]["phase"] == "Sleeping";
     system.until("order", "it sleeps", sleeps).await;

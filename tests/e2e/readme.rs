@@ -19,7 +19,8 @@ async fn first_workflow_of_the_readme_is_five_commands_away() {
     let system = System::new("readme").await;
     let _all = system.start("all", &[]).await;
     let plane = controlplane::shared().await;
-    let (_, section) = README.split_once("\n## Your first workflow\n```sh\n").unwrap();
+    let (_, section) = README.split_once("\n## Your first workflow\n").unwrap();
+    let (_, section) = section.split_once("```sh\n").unwrap();
     let (commands, rest) = section.split_once("```\n").unwrap();
     let mut lines = commands.lines();
     for begin in BEFORE {
