@@ -97,7 +97,7 @@ async fn both_workers_use_payments(world: &World, fleet: &mut Fleet<'_>) -> usiz
     let mut created = 0;
     let until = Instant::now() + DEADLINE;
     while fleet
-        .metric("everstep_step_attempts_total{outcome=\"succeeded\"}")
+        .metric("everstep_step_attempts_total{action=\"http\",outcome=\"succeeded\"}")
         .await
         .contains(&0.0)
     {
