@@ -62,9 +62,8 @@ pub(super) use run_rows;
 const LOAD: &str = concat!(
     "SELECT",
     run_rows!(),
-    // Not `<> ALL`: the planner would weigh each of up to a thousand ids, which takes longer than reading the runs.
-    "WHERE a.worker_id = $2 AND NOT EXISTS (SELECT FROM UNNEST($3::uuid[]) AS held (id) WHERE held.id = a.run_id)
-ORDER BY a.run_id LIMIT $4"
+    // Hashed, and before anything is joined. As an anti-join, which is planned a millisecond faster, it would come last.
+    "WHERE a.worker_id = $2 AND a.run_id <> ALL ($3) ORDER BY a.run_id LIMIT $4"
 );
 
 /// Names an immutable definition in the database.
