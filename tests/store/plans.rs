@@ -1,7 +1,10 @@
 //! What claims and sweeps cost when there is much that does not concern them: pages that the statement itself touched,
 //! counted by the server.
 
-use everstep::store::{Append, Appended, FactsOf};
+use everstep::{
+    dev::postgres::Postgres,
+    store::{Append, Appended, FactsOf},
+};
 use uuid::Uuid;
 
 use crate::rig::{Rig, park, private, rig, step};
@@ -89,14 +92,20 @@ async fn cost(rig: &mut Rig, round: i32) -> [(&'static str, i64); 7] {
     ]
 }
 
-#[tokio::test]
-async fn sleepers_and_finished_runs_cost_claims_and_sweeps_nothing() {
+/// A server that counts the pages of each statement, and whose statistics change only when told.
+async fn counted() -> (Postgres, Rig) {
     let settings = [
         ("shared_preload_libraries", "pg_stat_statements"),
         ("autovacuum", "off"),
     ];
-    let (_server, mut rig) = private(&settings).await;
+    let (server, mut rig) = private(&settings).await;
     rig.run("CREATE EXTENSION pg_stat_statements SCHEMA public").await;
+    (server, rig)
+}
+
+#[tokio::test]
+async fn sleepers_and_finished_runs_cost_claims_and_sweeps_nothing() {
+    let (_server, mut rig) = counted().await;
     for n in 0..READY {
         rig.start(&format!("ready-{n}")).await;
     }
@@ -129,12 +138,7 @@ SELECT id, 'shop', now() - interval '1 hour' FROM everstep.runs WHERE workflow =
 /// statistics are those of a moment when they did.
 #[tokio::test]
 async fn many_stuck_runs_cost_a_look_what_they_are_and_another_object_nothing() {
-    let settings = [
-        ("shared_preload_libraries", "pg_stat_statements"),
-        ("autovacuum", "off"),
-    ];
-    let (_server, mut rig) = private(&settings).await;
-    rig.run("CREATE EXTENSION pg_stat_statements SCHEMA public").await;
+    let (_server, mut rig) = counted().await;
     rig.start("a").await;
     rig.run(SLEEPERS).await;
     rig.run(FINISHED).await;
@@ -184,12 +188,7 @@ SELECT id, 'Signal', 'go', 'k', '{}' FROM everstep.runs WHERE workflow = 'waitin
 #[tokio::test]
 async fn mail_that_comes_all_at_once_costs_each_letter_its_own() {
     const LETTERS: usize = 256;
-    let settings = [
-        ("shared_preload_libraries", "pg_stat_statements"),
-        ("autovacuum", "off"),
-    ];
-    let (_server, mut rig) = private(&settings).await;
-    rig.run("CREATE EXTENSION pg_stat_statements SCHEMA public").await;
+    let (_server, mut rig) = counted().await;
     rig.start("a").await;
     for statement in WAITING.split(';') {
         rig.run(statement).await;
