@@ -74,6 +74,7 @@ pub(crate) fn row(scenario: Scenario, asked: &Measure, mut latencies: Vec<f64>) 
         yardstick_per_second: None,
         ratio: None,
         starts_per_second: None,
+        protocol: None,
         payloads_per_second: None,
         finished: None,
     }

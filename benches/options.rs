@@ -60,6 +60,9 @@ pub(crate) struct Measure {
     /// Seconds of each measurement
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub(crate) seconds: u64,
+    /// How the clients of `start` speak to PostgreSQL
+    #[arg(long, value_enum, default_value = "simple")]
+    pub(crate) protocol: Protocol,
     /// Measure so often and answer the measurement with the median figure
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=99))]
     pub(crate) repeat: u32,
@@ -117,6 +120,27 @@ impl Flush {
             Self::Millisecond => "1ms",
             Self::None => "none",
             Self::Disk => "disk",
+        }
+    }
+}
+
+/// pgbench's protocols, with its default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Protocol {
+    /// A statement is a text, parsed and planned each time
+    Simple,
+    /// As simple, with what a driver sends that binds parameters
+    Extended,
+    /// A statement is parsed and planned once a connection
+    Prepared,
+}
+
+impl Protocol {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Simple => "simple",
+            Self::Extended => "extended",
+            Self::Prepared => "prepared",
         }
     }
 }

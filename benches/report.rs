@@ -21,6 +21,8 @@ pub(crate) struct Row {
     pub(crate) ratio: Option<f64>,
     /// Runs started per second by SQL.
     pub(crate) starts_per_second: Option<f64>,
+    /// `start`: how the clients speak to PostgreSQL.
+    pub(crate) protocol: Option<&'static str>,
     /// Rows per second into a table with an id and a payload.
     pub(crate) payloads_per_second: Option<f64>,
     /// Of the runs started, the share that had finished two seconds after the last start.
@@ -108,6 +110,7 @@ mod tests {
             yardstick_per_second: None,
             ratio: None,
             starts_per_second: None,
+            protocol: None,
             payloads_per_second: None,
             finished: None,
         }
@@ -140,6 +143,7 @@ mod tests {
             "yardstick_per_second",
             "ratio",
             "starts_per_second",
+            "protocol",
             "payloads_per_second",
             "finished",
         ];

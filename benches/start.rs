@@ -21,7 +21,7 @@ use tokio::{
 use crate::{
     Failure,
     database::{Database, definition},
-    options::{Measure, Scenario},
+    options::{Measure, Protocol, Scenario},
     report::Row,
     say,
     server::Server,
@@ -78,13 +78,13 @@ pub(crate) async fn measure(server: &mut Server, asked: &Measure) -> Result<Row,
     prepare(&mut database, asked.steps).await?;
     let mut worker = Worker::start(&database.url, IN_FLIGHT)?;
     say(format_args!("start: {CLIENTS} clients, warming up"));
-    clients(server, &mut database, START, WARM_UP).await?;
+    clients(server, &mut database, asked.protocol, START, WARM_UP).await?;
     until_idle(&mut database, &mut worker).await?;
 
-    let row = clients(server, &mut database, BARE_ROW, asked.duration()).await?;
-    let payload = clients(server, &mut database, BARE_PAYLOAD, asked.duration()).await?;
+    let row = clients(server, &mut database, asked.protocol, BARE_ROW, asked.duration()).await?;
+    let payload = clients(server, &mut database, asked.protocol, BARE_PAYLOAD, asked.duration()).await?;
     let from = database.now().await?;
-    let starts = clients(server, &mut database, START, asked.duration()).await?;
+    let starts = clients(server, &mut database, asked.protocol, START, asked.duration()).await?;
     let end = Instant::now() + AFTER;
     let to = database.now().await? + AFTER.as_secs_f64();
     tokio::time::sleep_until(end).await;
@@ -98,7 +98,8 @@ pub(crate) async fn measure(server: &mut Server, asked: &Measure) -> Result<Row,
     let (started, finished): (i64, i64) = (counted.try_get("started")?, counted.try_get("finished")?);
     let ms: Vec<Option<f64>> = counted.try_get("ms")?;
     say(format_args!(
-        "start: {starts:.0} starts/s, {finished} of {started} runs finished; such a row {row:.0}/s, its payload {payload:.0}/s"
+        "start, {}: {starts:.0} starts/s, {finished} of {started} runs finished; such a row {row:.0}/s, its payload {payload:.0}/s",
+        asked.protocol.as_str()
     ));
     worker.stop()?;
     database.drop(server).await?;
@@ -113,6 +114,7 @@ pub(crate) async fn measure(server: &mut Server, asked: &Measure) -> Result<Row,
         yardstick_per_second: Some(row),
         ratio: Some(starts / row),
         starts_per_second: Some(starts),
+        protocol: Some(asked.protocol.as_str()),
         payloads_per_second: Some(payload),
         finished: Some(finished as f64 / started.max(1) as f64),
     })
@@ -175,6 +177,7 @@ async fn until_idle(database: &mut Database, worker: &mut Worker) -> Result<(), 
 async fn clients(
     server: &Server,
     database: &mut Database,
+    protocol: Protocol,
     statement: &str,
     duration: Duration,
 ) -> Result<f64, Failure> {
@@ -185,7 +188,14 @@ async fn clients(
     fs::write(&script, statement.replace("INPUT", INPUT))?;
     let program = server.postgres.programs().join("pgbench");
     let output = Command::new(&program)
-        .args(["--no-vacuum", "--protocol", "prepared", "--jobs", "2", "--client"])
+        .args([
+            "--no-vacuum",
+            "--protocol",
+            protocol.as_str(),
+            "--jobs",
+            "2",
+            "--client",
+        ])
         .arg(CLIENTS.to_string())
         .args(["--time", &duration.as_secs().to_string(), "--file"])
         .arg(&script)

@@ -62,6 +62,7 @@ pub(crate) async fn measure(server: &mut Server, asked: &Measure, in_flight: u32
         yardstick_per_second: Some(yardstick),
         ratio: Some(settled.steps_per_second() / yardstick),
         starts_per_second: None,
+        protocol: None,
         payloads_per_second: None,
         finished: None,
     })
