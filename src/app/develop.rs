@@ -19,7 +19,7 @@ use crate::{
         manifests::{self, Manifests, identity},
         postgres::{self, Postgres},
     },
-    engine::{Event, RunResult},
+    engine::{Event, Parking, RunResult},
     show::event,
     store::{self, Bell, Listener, Posted, SignalWish, Store, Submission},
     worker::{WorkerOptions, connection, connection::Source, egress::EgressPolicy},
@@ -38,8 +38,16 @@ struct Watched {
     seq: i32,
     /// Decided; `finally` may still run.
     ending: Option<RunResult>,
-    /// Over.
-    result: Option<RunResult>,
+    /// Nothing more happens.
+    end: Option<End>,
+}
+
+/// How a run came to rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Over(RunResult),
+    /// Until a person acts, and nobody can: the database is this process's own.
+    StandsStill(Parking),
 }
 
 /// Runs every Workflow and WorkflowRun of the files once.
@@ -145,7 +153,7 @@ async fn start(store: &Store, runs: Vec<(String, Submission)>) -> Result<Vec<Wat
                 run,
                 seq: 0,
                 ending: None,
-                result: None,
+                end: None,
             });
         }
     }
@@ -176,7 +184,7 @@ async fn say(store: &Store, signals: &[SignalWish]) -> Result<(), Failure> {
     }
 }
 
-/// Prints what happens until every run has ended.
+/// Prints what happens until every run has come to rest.
 async fn watch(store: &Store, watched: &mut [Watched]) -> Result<(), Failure> {
     let mut bell: Listener = store.listen(Bell::Changed);
     loop {
@@ -184,7 +192,7 @@ async fn watch(store: &Store, watched: &mut [Watched]) -> Result<(), Failure> {
         for run in watched.iter_mut() {
             moved |= run.look(store).await?;
         }
-        if watched.iter().all(|run| run.result.is_some()) {
+        if watched.iter().all(|run| run.end.is_some()) {
             return Ok(());
         }
         if !moved {
@@ -197,36 +205,46 @@ async fn watch(store: &Store, watched: &mut [Watched]) -> Result<(), Failure> {
 impl Watched {
     /// Prints the decisions that are new; whether there were any.
     async fn look(&mut self, store: &Store) -> Result<bool, Failure> {
-        if self.result.is_some() {
+        if self.end.is_some() {
             return Ok(false);
         }
         let decisions = store.history(self.run, self.seq, PAGE).await?;
         let mut lines = String::new();
-        let mut over = false;
         for decision in &decisions {
             self.seq = decision.seq;
             for event in &decision.events {
                 lines.extend(event::line(&self.name, decision.at, event).map(|line| line + "\n"));
                 match event {
                     Event::RunEnding { result, .. } => self.ending = Some(*result),
-                    Event::RunFinished { .. } => over = true,
+                    Event::RunFinished { .. } => self.end = self.ending.map(End::Over),
+                    Event::RunParked { reason, .. } => self.end = Some(End::StandsStill(*reason)),
                     _ => {}
                 }
             }
-        }
-        if over {
-            self.result = self.ending;
         }
         super::print(lines.as_bytes())?;
         Ok(!decisions.is_empty())
     }
 }
 
+impl End {
+    /// What it came to instead of success.
+    fn shortfall(self) -> Option<String> {
+        match self {
+            Self::Over(RunResult::Succeeded) => None,
+            Self::Over(result) => Some(result.as_str().to_owned()),
+            Self::StandsStill(reason) => Some(format!("stands still: {}", reason.as_str())),
+        }
+    }
+}
+
 fn verdict(watched: &[Watched]) -> Result<(), Failure> {
     let failed: Vec<String> = watched
         .iter()
-        .filter(|run| run.result != Some(RunResult::Succeeded))
-        .map(|run| format!("{} {}", run.name, run.result.map_or("did not end", RunResult::as_str)))
+        .filter_map(|run| {
+            let what = run.end.map_or_else(|| Some("did not end".to_owned()), End::shortfall)?;
+            Some(format!("{} {what}", run.name))
+        })
         .collect();
     if failed.is_empty() {
         Ok(())

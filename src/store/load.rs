@@ -20,7 +20,7 @@ macro_rules! run_rows {
     () => {
         "
   r.id, r.namespace, r.workflow, coalesce(r.owner_name, r.workflow) AS name, r.start_key, r.definition_id, d.revision,
-  coalesce(r.input, d.default_input)::text AS input, r.scheduled_at, r.phase, r.summary_seq, r.snapshot_seq,
+  coalesce(r.input, d.default_input, '{}')::text AS input, r.scheduled_at, r.phase, r.summary_seq, r.snapshot_seq,
   r.snapshot::text AS snapshot, tail_seqs, tail_times, tail_events, mail_ids, mail_kinds, mail_signals,
   mail_payloads, mail_senders, mail_times,
   (SELECT everstep.now()) AS now

@@ -81,6 +81,27 @@ async fn failing_run_is_exit_code_1_and_names_step_and_code() {
 }
 
 #[tokio::test]
+async fn a_run_without_an_input_has_an_empty_one() {
+    let free = workflow(
+        "free",
+        "{params: [{name: note, type: string}], \
+          steps: [{name: a, set: {x: 1}}, {name: b, when: has(input.note), fail: {code: NOPE}}], output: =input}",
+    );
+    let (code, output, errors) = dev(&[&free]).await;
+    assert_eq!(code, Some(0), "{output}{errors}");
+    assert!(output.contains("succeeded, output {}"), "{output}");
+}
+
+/// Nobody could let it go on: the database ends with the command.
+#[tokio::test]
+async fn a_run_that_stands_still_after_a_failure_is_at_its_end() {
+    let parks = workflow("parks", "{onFailure: Pause, steps: [{name: a, fail: {code: NOPE}}]}");
+    let (code, output, errors) = dev(&[&parks]).await;
+    assert_eq!(code, Some(1), "{output}{errors}");
+    assert!(errors.contains("parks stands still: PausedOnFailure"), "{errors}");
+}
+
+#[tokio::test]
 async fn files_that_cannot_be_used_are_exit_code_2_and_everything_wrong_is_said_at_once() {
     let cases: &[(&[&str], &[&str])] = &[
         (&[""], &["no Workflow here"]),
@@ -105,6 +126,10 @@ async fn files_that_cannot_be_used_are_exit_code_2_and_everything_wrong_is_said_
                 "apiVersion: everstep.dev/v1alpha1\nkind: WorkflowRun\nmetadata: {name: r}\nspec: {workflowRef: {name: w}}",
             ],
             &["WorkflowRun r: spec.workflowRef.name: there is no Workflow default/w in the files"],
+        ),
+        (
+            &[&workflow("held", "{suspend: true, steps: [{name: a, set: {}}]}")],
+            &["Workflow held: spec.suspend: `dev` starts every run; remove it"],
         ),
         (
             &["apiVersion: argoproj.io/v1alpha1\nkind: Workflow\nmetadata: {name: w}"],

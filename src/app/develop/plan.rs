@@ -34,6 +34,10 @@ pub(super) fn of(manifests: &Manifests) -> Result<Plan, Vec<String>> {
     for object in &manifests.workflows {
         match workflow_intent::of(uid(object), &object["spec"]) {
             // The runs that refer to it are those that are asked for.
+            Ok(intent) if intent.suspend => {
+                let refused = vec![violation("spec.suspend", "`dev` starts every run; remove it")];
+                problems.extend(complaints("Workflow", object, refused));
+            }
             Ok(intent) if intent.start_key().is_none() && is_referred_to(object, manifests) => {}
             Ok(intent) => runs.push((name_of(object, manifests), of_workflow(object, intent))),
             Err(violations) => problems.extend(complaints("Workflow", object, violations)),
