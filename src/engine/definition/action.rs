@@ -301,6 +301,16 @@ impl Action {
         }
     }
 
+    /// It is performed by a worker in attempts, which can be cut off and repeated.
+    pub(super) fn has_attempts(&self) -> bool {
+        match self {
+            Self::Sql(_) | Self::Http(_) => true,
+            Self::SleepFor(_) | Self::SleepUntil(_) | Self::WaitForSignal(_) | Self::Set(_) | Self::Fail(_) => false,
+            #[cfg(feature = "bench")]
+            Self::Noop => true,
+        }
+    }
+
     /// The formulas that are evaluated when the step begins, and again for the worker.
     pub(in crate::engine) fn formulas(&self) -> Vec<&Formula> {
         match self {

@@ -132,6 +132,9 @@ pub(super) fn parse(node: &Node<'_>) -> Draft {
         .and_then(|node| node.boolean())
         .unwrap_or(false);
     if let Some(node) = fields.get("compensate") {
+        if matches!(draft.does.action, Some(Action::Fail(_))) {
+            node.report("a `fail` step never succeeds, so there is nothing to undo");
+        }
         draft.undo = compensation(&node, &mut draft.undo_uses);
         draft.undo_path = Some(node.path);
     }
@@ -153,12 +156,24 @@ fn compensation(node: &Node<'_>, uses: &mut Uses) -> Option<Trial> {
 
 impl Trial {
     fn tried(&mut self, fields: &mut Fields<'_>, uses: &mut Uses) {
-        if let Some(node) = fields.get("retry") {
+        if let Some(node) = self.of_attempts(fields.get("retry")) {
             self.retry = retry::parse(&node, Place::StepRetry, uses);
         }
-        if let Some(timeout) = fields.get("timeout").and_then(|timeout| timeout.positive_duration()) {
+        let timeout = self.of_attempts(fields.get("timeout"));
+        if let Some(timeout) = timeout.and_then(|timeout| timeout.positive_duration()) {
             self.timeout = timeout;
         }
+    }
+
+    /// A field that says something of attempts: beside an action that has none it would say nothing, and is refused.
+    fn of_attempts<'a>(&self, node: Option<Node<'a>>) -> Option<Node<'a>> {
+        let why = match &self.action {
+            Some(Action::WaitForSignal(_)) => "a wait has none; how long it lasts is `waitForSignal.timeout`",
+            Some(action) if !action.has_attempts() => "this action has none; remove it",
+            Some(_) | None => return node,
+        };
+        node?.report(format!("is of attempts, and {why}"));
+        None
     }
 
     fn finish(self, spec_retry: &Written) -> Option<Work> {

@@ -227,8 +227,12 @@ fn a_compensation_is_one_action_that_sees_its_step_and_what_that_depends_on() {
         ),
         (json!("x"), "spec.steps[1].compensate: must be an object, not a string"),
         (
-            json!({"set": {}, "timeout": "0s"}),
+            json!({"http": {"url": "https://h/"}, "timeout": "0s"}),
             "spec.steps[1].compensate.timeout: must be longer than zero",
+        ),
+        (
+            json!({"set": {}, "retry": {"maxAttempts": 2}}),
+            "spec.steps[1].compensate.retry: is of attempts, and this action has none; remove it",
         ),
     ] {
         assert_eq!(undone(compensate), [expected]);
@@ -375,7 +379,30 @@ fn wrong_fields_of_actions_are_named() {
             json!({"fail": {"code": "X"}, "output": 1}),
             "output: a `fail` step has no output",
         ),
-        (json!({"set": {}, "timeout": "0s"}), "timeout: must be longer than zero"),
+        (
+            json!({"fail": {"code": "X"}, "compensate": {"set": {}}}),
+            "compensate: a `fail` step never succeeds, so there is nothing to undo",
+        ),
+        (
+            json!({"http": {"url": "https://h/"}, "timeout": "0s"}),
+            "timeout: must be longer than zero",
+        ),
+        (
+            json!({"waitForSignal": {"signal": "go"}, "timeout": "48h"}),
+            "timeout: is of attempts, and a wait has none; how long it lasts is `waitForSignal.timeout`",
+        ),
+        (
+            json!({"waitForSignal": {"signal": "go"}, "retry": {}}),
+            "retry: is of attempts, and a wait has none",
+        ),
+        (
+            json!({"sleep": {"for": "1s"}, "timeout": "1m"}),
+            "timeout: is of attempts, and this action has none; remove it",
+        ),
+        (
+            json!({"fail": {"code": "X"}, "retry": {"maxAttempts": 2}}),
+            "retry: is of attempts, and this action has none",
+        ),
         (json!({"set": {}, "needs": "a"}), "needs: must be a list, not a string"),
         (
             json!({"set": {}, "when": true}),
@@ -493,7 +520,7 @@ fn each_place_has_its_own_variables() {
             set("z", "=run.error.code"),
         ),
         body(
-            json!({"name": "b", "set": {}, "retry": {"when": "error.kind == run.name"}}),
+            json!({"name": "b", "http": {"url": "https://h/"}, "retry": {"when": "error.kind == run.name"}}),
             json!("=steps.b.output"),
             set("z", "=steps.b.output"),
         ),
@@ -512,7 +539,7 @@ fn each_place_has_its_own_variables() {
         ),
         (
             body(
-                json!({"name": "b", "set": {}, "retry": {"when": "result.x"}}),
+                json!({"name": "b", "http": {"url": "https://h/"}, "retry": {"when": "result.x"}}),
                 json!(1),
                 set("z", "x"),
             ),
@@ -520,7 +547,7 @@ fn each_place_has_its_own_variables() {
         ),
         (
             body(
-                json!({"name": "b", "set": {}, "retry": {"when": "error.x == 1"}}),
+                json!({"name": "b", "http": {"url": "https://h/"}, "retry": {"when": "error.x == 1"}}),
                 json!(1),
                 set("z", "x"),
             ),
