@@ -27,7 +27,8 @@ impl Decision<'_> {
         self.consider_all();
     }
 
-    /// A cancel without a compensation; one that is under way is given up, its open attempt too.
+    /// A cancel without a compensation. A compensation that is under way is given up, its open attempt too; so is `finally`:
+    /// nothing else ends a run that waits there for what never comes. The result stays.
     pub(super) fn terminate(&mut self, reason: String) {
         self.start();
         if self.run.terminated && !self.run.paused {
@@ -36,9 +37,11 @@ impl Decision<'_> {
         self.emit(Event::TerminateRequested { reason });
         if self.run.ending.is_none() {
             self.abort(RunResult::Cancelled);
-        } else if self.run.undoing {
+        } else {
             self.cancel_open();
-            self.emit(Event::CompensationEnded);
+            if self.run.undoing {
+                self.emit(Event::CompensationEnded);
+            }
         }
         self.consider_all();
     }

@@ -274,7 +274,7 @@ const TABLE: &[(&str, [&str; 6])] = &[
         "finally",
         [
             "cancel => Running",
-            "terminate => Running",
+            "terminate zx finished => Succeeded",
             "paused1 => Paused",
             "resumed1 => Running",
             "no-retry => Running",
@@ -285,7 +285,7 @@ const TABLE: &[(&str, [&str; 6])] = &[
         "finally, paused",
         [
             "cancel => Running",
-            "terminate => Running",
+            "terminate zx finished => Succeeded",
             "=> Paused",
             "resumed1 => Running",
             "no-retry => Paused",
@@ -296,7 +296,7 @@ const TABLE: &[(&str, [&str; 6])] = &[
         "cancelling",
         [
             "=> Cancelling",
-            "terminate => Cancelling",
+            "terminate zx finished => Cancelled",
             "paused1 => Paused",
             "resumed1 => Cancelling",
             "no-retry => Cancelling",
