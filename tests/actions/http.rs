@@ -128,6 +128,30 @@ async fn answer_of_100_mib_is_cut_off_at_the_limit() {
     }
 }
 
+/// Whether it is tried again goes by the status.
+#[tokio::test]
+async fn an_endless_error_page_leaves_the_status() {
+    let server = Server::start(|_| Reply::Flood {
+        head: b"HTTP/1.1 503 Service Unavailable\r\n\r\n".to_vec(),
+        piece: vec![b'x'; 1 << 20],
+        times: 100,
+    })
+    .await;
+    let actions = open_actions(Manifests::default());
+    for connections in 1..=2 {
+        let result = perform(&actions, request("GET", server.url("/"), true), DEADLINE)
+            .await
+            .unwrap();
+        assert_eq!((&result["status"], &result["body"]), (&json!(503), &json!(null)));
+        assert_eq!(
+            server.seen(|seen| seen.connections),
+            connections,
+            "what was left unread is not read by the next"
+        );
+    }
+    assert!(server.seen(|seen| seen.flooded) < 50 << 20);
+}
+
 #[tokio::test]
 async fn endless_headers_are_cut_off_at_the_limit() {
     let head = b"HTTP/1.1 200 OK\r\n".to_vec();

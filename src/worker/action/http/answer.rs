@@ -21,36 +21,38 @@ pub(super) struct Received {
 }
 
 /// The result: header names in lower case, repeated ones joined; the body parsed when it is JSON, else a string, and
-/// null when there is none.
+/// null when there is none, or none that can be read of an answer that says by its status that it is no success: whether
+/// such a request is repeated goes by the status, not by the error page.
 pub(super) fn read(received: Received) -> Outcome {
     let Received { status, headers, body } = received;
-    let encoding = headers
-        .get(CONTENT_ENCODING)
-        .map(HeaderValue::as_bytes)
-        .unwrap_or_default();
-    if !body.is_empty() && !encoding.is_empty() && !encoding.eq_ignore_ascii_case(b"identity") {
-        return Err(unreadable(
-            "UnsupportedEncoding",
-            "the answer is compressed, which was not asked for",
-            status,
-        ));
-    }
-    let body = match std::str::from_utf8(&body) {
+    let body = match readable(&headers, &body) {
         Ok("") => Value::Null,
         Ok(text) => serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned())),
-        Err(_) => {
-            return Err(unreadable(
-                "NotUtf8",
-                "the answer's body is neither JSON nor UTF-8 text",
-                status,
-            ));
+        Err((code, message)) if status.is_success() => {
+            return Err(StepError::new(ErrorKind::Expectation, code, message).with_status(status.as_u16()));
         }
+        Err(_) => Value::Null,
     };
     let mut result = Map::new();
     result.insert("status".to_owned(), Value::from(status.as_u16()));
     result.insert("headers".to_owned(), Value::Object(joined(&headers)));
     result.insert("body".to_owned(), body);
     Ok(Value::Object(result))
+}
+
+/// The body as text, or code and message of what prevents it.
+fn readable<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<&'a str, (&'static str, &'static str)> {
+    let encoding = headers
+        .get(CONTENT_ENCODING)
+        .map(HeaderValue::as_bytes)
+        .unwrap_or_default();
+    if !body.is_empty() && !encoding.is_empty() && !encoding.eq_ignore_ascii_case(b"identity") {
+        return Err((
+            "UnsupportedEncoding",
+            "the answer is compressed, which was not asked for",
+        ));
+    }
+    std::str::from_utf8(body).map_err(|_| ("NotUtf8", "the answer's body is neither JSON nor UTF-8 text"))
 }
 
 /// The answer went past a limit and was cut off.
@@ -71,10 +73,6 @@ fn joined(headers: &HeaderMap) -> Map<String, Value> {
     joined
 }
 
-fn unreadable(code: &str, message: &str, status: StatusCode) -> StepError {
-    StepError::new(ErrorKind::Expectation, code, message).with_status(status.as_u16())
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -82,12 +80,16 @@ mod tests {
     use super::*;
 
     fn received(headers: &[(&'static str, &str)], body: &'static [u8]) -> Received {
+        answered(StatusCode::OK, headers, body)
+    }
+
+    fn answered(status: StatusCode, headers: &[(&'static str, &str)], body: &'static [u8]) -> Received {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, HeaderValue::from_str(value).unwrap());
         }
         Received {
-            status: StatusCode::OK,
+            status,
             headers: map,
             body: Bytes::from_static(body),
         }
@@ -124,5 +126,18 @@ mod tests {
             read(received(&[("content-encoding", "gzip")], b"x")).unwrap_err().code,
             "UnsupportedEncoding"
         );
+    }
+
+    #[test]
+    fn an_error_page_that_cannot_be_read_leaves_the_status() {
+        for (headers, body) in [
+            (&[][..], &b"d\xe9sol\xe9"[..]),
+            (&[("content-encoding", "gzip")], b"\x1f\x8b"),
+        ] {
+            let result = read(answered(StatusCode::SERVICE_UNAVAILABLE, headers, body)).unwrap();
+            assert_eq!((&result["status"], &result["body"]), (&json!(503), &json!(null)));
+        }
+        let said = read(answered(StatusCode::CONFLICT, &[], b"{\"code\":7}")).unwrap();
+        assert_eq!(said["body"], json!({"code": 7}));
     }
 }

@@ -174,7 +174,12 @@ impl Open {
             let frame = frame.map_err(|error| broken(&error))?;
             let Ok(data) = frame.into_data() else { continue };
             if collected.len() + data.len() > MAX_BODY {
-                return Err(Broken::TooLarge("the answer's body is larger than 256 KiB"));
+                if head.status.is_success() {
+                    return Err(Broken::TooLarge("the answer's body is larger than 256 KiB"));
+                }
+                // An error's status says enough. What is left unread closes the connection.
+                collected.clear();
+                break;
             }
             collected.extend_from_slice(&data);
         }
