@@ -60,7 +60,7 @@ pub(crate) struct HttpAuth {
 
 /// `limits` of the spec, for one worker.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Limits {
     pub(crate) max_connections: Option<u32>,
     pub(crate) requests_per_second: Option<f64>,
@@ -76,6 +76,7 @@ impl Kind {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Spec {
     postgres: Option<PostgresSpec>,
     http: Option<HttpSpec>,
@@ -83,13 +84,13 @@ struct Spec {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct PostgresSpec {
     url_from: SecretSource,
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct HttpSpec {
     base_url: String,
     auth: Option<AuthSpec>,
@@ -99,7 +100,7 @@ struct HttpSpec {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 enum AuthSpec {
     Bearer(SecretSource),
     Basic(SecretSource),
@@ -107,26 +108,27 @@ enum AuthSpec {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct HeaderAuth {
     name: String,
     secret_key_ref: SecretKeyRef,
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct TlsSpec {
     ca_from: Option<SecretSource>,
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct SecretSource {
     secret_key_ref: SecretKeyRef,
 }
 
 /// One key of a Secret in the Connection's namespace.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct SecretKeyRef {
     pub(super) name: String,
     pub(super) key: String,
