@@ -232,15 +232,9 @@ async fn a_run_that_stands_still_after_a_failure_goes_on_by_a_retry() {
     let wrong = person
         .says(&["retry", "order", "--via", "sql", "--from", "elsewhere"])
         .await;
-    assert_eq!(wrong.ok(), format!("run {run} told to retry\n"));
-    eventually("the refusal", async || {
-        person
-            .says(&["history", "order"])
-            .await
-            .ok()
-            .contains("retry refused: `elsewhere` is not what failed")
-    })
-    .await;
+    wrong.refused(1, &["'elsewhere' is not what failed", "that is call"]);
+    let told = rig.count("SELECT count(*) FROM everstep.inbox").await;
+    assert_eq!(told, 0, "nothing was told");
     person
         .says(&["retry", "order", "--via", "sql", "--from", "call"])
         .await

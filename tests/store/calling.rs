@@ -460,6 +460,17 @@ async fn a_run_that_stands_still_after_a_failure_is_retried_once_each_time_it_do
         format!("UPDATE everstep.runs SET phase = 'Paused', summary = '{summary}', summary_seq = {seq}")
     };
     shop.rig.run(&stalls(7)).await;
+    let failure = r#"[{"StepStarted":{"step":"charge","attempt":1,"at":"2026-11-21T10:00:00Z"}},
+        {"StepFailed":{"step":"charge","error":{"kind":"Status","code":"HTTP_404","message":"not there","status":404}}}]"#;
+    let failed = format!("INSERT INTO everstep.journal VALUES ('{id}', 1, everstep.now(), 1, '{failure}')");
+    shop.rig.run(&failed).await;
+    let elsewhere = format!("SELECT everstep.retry('{id}', 'refund')");
+    let (code, message) = refused(&mut shop.app, &elsewhere).await;
+    assert_eq!(code, "22023");
+    assert!(
+        message.contains("'refund' is not what failed") && message.contains("that is charge"),
+        "{message}"
+    );
     run(&mut shop.app, &retry).await;
     run(&mut shop.app, &retry).await;
     assert_eq!(shop.rig.count("inbox WHERE kind = 'Retry'").await, 1);
