@@ -7,10 +7,7 @@ use std::{
 };
 
 use futures::FutureExt;
-use tokio::{
-    sync::Semaphore,
-    task::{AbortHandle, JoinSet},
-};
+use tokio::task::{AbortHandle, JoinSet};
 use tracing::error;
 use uuid::Uuid;
 
@@ -18,8 +15,9 @@ use super::{
     action::{Actions, Attempt},
     counters::{Attempted, Counters},
     lease::Registration,
+    turns::{Endpoint, Turns},
 };
-use crate::engine::{ErrorKind, Outcome, Request, StepError, StepName};
+use crate::engine::{ErrorKind, HttpTarget, Outcome, Request, StepError, StepName};
 
 /// SQL attempts at once: each holds a session of a database that is not ours, and databases have about a hundred.
 /// A Connection's own limit is lower as a rule; this bounds the process.
@@ -33,8 +31,8 @@ pub(super) struct Attempts {
     actions: Actions,
     me: Arc<Registration>,
     counters: Arc<Counters>,
-    sql: Arc<Semaphore>,
-    http: Arc<Semaphore>,
+    sql: Turns,
+    http: Turns,
     tasks: JoinSet<Ended>,
 }
 
@@ -55,8 +53,8 @@ impl Attempts {
             actions,
             me,
             counters,
-            sql: Arc::new(Semaphore::new(SQL)),
-            http: Arc::new(Semaphore::new(HTTP)),
+            sql: Turns::new(SQL),
+            http: Turns::new(HTTP),
             tasks: JoinSet::new(),
         }
     }
@@ -71,17 +69,17 @@ impl Attempts {
         request: Request,
     ) -> AbortHandle {
         let turns = match &request {
-            Request::Sql(_) => Some(Arc::clone(&self.sql)),
-            Request::Http(_) => Some(Arc::clone(&self.http)),
+            Request::Sql(_) => Some(&self.sql),
+            Request::Http(_) => Some(&self.http),
             #[cfg(feature = "bench")]
             Request::Noop => None,
         };
+        let turns = turns.map(|turns| (turns.clone(), endpoint(&attempt.namespace, &request)));
         let (actions, me, counters) = (self.actions.clone(), Arc::clone(&self.me), Arc::clone(&self.counters));
         let mut under_way = UnderWay(Some(self.attempted(&request)));
         self.tasks.spawn(async move {
             let _turn = match turns {
-                // Never closed, so this is a turn; were it not, the attempt would only be unbounded.
-                Some(turns) => turns.acquire_owned().await.ok(),
+                Some((turns, endpoint)) => turns.take(endpoint).await,
                 None => None,
             };
             let outcome = if me.fence.holds() {
@@ -153,6 +151,20 @@ impl Drop for UnderWay {
             attempted.aborted.add(1);
         }
     }
+}
+
+/// Whose turns the attempt takes: its Connection's, or those of the URL's origin, which holds no place.
+fn endpoint(namespace: &str, request: &Request) -> Endpoint {
+    let place = match request {
+        Request::Sql(sql) => sql.connection.as_str(),
+        Request::Http(http) => match &http.target {
+            HttpTarget::Connection { name, .. } => name.as_str(),
+            HttpTarget::Url(url) => url.splitn(4, '/').nth(2).unwrap_or(url),
+        },
+        #[cfg(feature = "bench")]
+        Request::Noop => "",
+    };
+    (namespace.to_owned(), place.to_owned())
 }
 
 async fn perform(actions: &Actions, attempt: &Attempt, request: Request) -> Outcome {

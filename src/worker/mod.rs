@@ -43,6 +43,7 @@ mod options;
 mod pace;
 mod settle;
 mod tls;
+mod turns;
 
 use std::sync::Arc;
 

@@ -2,11 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use everstep::dev::postgres::{Options, Postgres, Shutdown};
+use everstep::{
+    dev::postgres::{Options, Postgres, Shutdown},
+    store::{Bell, Store},
+};
 use serde_json::{Value, json};
 
 use super::{
     rig::{LEASE, Process, Rig, connect, eventually, migrate, options},
+    support::submission::submission,
     target::Target,
 };
 
@@ -175,6 +179,47 @@ async fn runs_go_on_after_an_outage_longer_than_the_lease() {
     assert!(worker.counters.registrations.get() >= 2);
     let keys = target.seen("/hold");
     assert!(keys.iter().all(|key| *key == keys[0]), "{keys:?}");
+    rig.is_clean().await;
+    worker.stop().await;
+}
+
+/// I-31. More runs than a process has turns for HTTP go to an endpoint that does not answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_never_answers_leaves_turns_for_the_others() {
+    let (rig, silent, other) = (Rig::new().await, Target::start().await, Target::start().await);
+    let worker = rig.patient_worker().await;
+    let waits = json!({"steps": [{"name": "wait", "http": {"url": silent.url("/hold")}}]});
+    let waiting: Vec<_> = (0..600)
+        .map(|number| submission("default", &format!("waits-{number}"), &waits))
+        .collect();
+    for some in waiting.chunks(Store::MAX_SUBMISSIONS) {
+        rig.store.submit(some).await.unwrap();
+    }
+    rig.store.ring(Bell::Work);
+    eventually("its share of the turns", async || silent.seen("/hold").len() >= 342).await;
+
+    let began = Instant::now();
+    let run = rig
+        .start(
+            "other",
+            json!({"steps": [{"name": "call", "http": {"url": other.url("/ok")}}]}),
+        )
+        .await;
+    assert_eq!(rig.ended(run).await, "Succeeded");
+    let took = began.elapsed();
+    assert!(
+        took < Duration::from_secs(5),
+        "{took:?}: the attempts that hang have a minute"
+    );
+    assert_eq!(silent.seen("/hold").len(), 342, "two thirds of 512");
+
+    silent.release();
+    eventually("the end of all", async || {
+        rig.count("SELECT count(*) FROM everstep.runs WHERE phase = 'Succeeded'")
+            .await
+            == 601
+    })
+    .await;
     rig.is_clean().await;
     worker.stop().await;
 }
