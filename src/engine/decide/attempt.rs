@@ -4,13 +4,13 @@ use serde_json::Value;
 
 use super::{Decision, Opened, Refused, after};
 use crate::engine::{
-    definition::{Action, Http, Step, VALUE_BYTES, VALUE_DEPTH, is_shallow, json_bytes},
+    definition::{Action, Http, Step, VALUE_BYTES, VALUE_DEPTH, Work, is_shallow, json_bytes},
     error::{ErrorKind, StepError},
     event::{Event, StepName},
     key::{Deed, StepKey},
     phase::Parking,
     request::Outcome,
-    retry::{Retry, is_transient},
+    retry::is_transient,
     run::{Activity, OpenStep, Run, StepState},
     scope::{self, Answer},
 };
@@ -79,11 +79,11 @@ impl Decision<'_> {
     }
 
     pub(super) fn attempt_failed(&mut self, step: &Step, deed: Deed, attempt: u32, error: StepError) {
-        let retry = step.work(deed).map(|work| &work.retry);
         let tried = self.run.open_step(&step.name).map_or(attempt, OpenStep::attempts);
-        let another = retry
-            .filter(|retry| tried < retry.max_attempts && !self.is_failing() && is_retried(self.run, retry, &error));
-        let Some(retry) = another else {
+        let another = step
+            .work(deed)
+            .filter(|work| tried < work.retry.max_attempts && !self.is_failing() && is_retried(self.run, work, &error));
+        let Some(Work { retry, .. }) = another else {
             return self.fail_for_good(step, deed, error);
         };
         let key = StepKey::new(&self.run.origin, &step.name, 0, deed, self.run.round(&step.name, deed));
@@ -164,10 +164,12 @@ fn judge(run: &Run, action: &Action, result: Value) -> Result<Value, StepError> 
     }
 }
 
-/// `retry.when` decides if there is one, else the class of the error. Our own errors are the same every time.
-fn is_retried(run: &Run, retry: &Retry, error: &StepError) -> bool {
-    match (error.kind, &retry.when) {
+/// `retry.when` decides if there is one, else the class of the error. Our own errors are the same every time; and what may
+/// have happened already happens again only if the step says that this does no harm (I-18).
+fn is_retried(run: &Run, work: &Work, error: &StepError) -> bool {
+    match (error.kind, &work.retry.when) {
         (ErrorKind::Expression | ErrorKind::WorkerLost, _) => false,
+        (ErrorKind::Ambiguous, _) if !work.action.is_repeatable() => false,
         (_, Some(when)) => scope::condition(run, when, Answer::Error(error)).unwrap_or(false),
         (_, None) => is_transient(error),
     }
