@@ -247,7 +247,12 @@ async fn wrong_usage_ends_with_2_and_says_what_is_wrong() {
         (
             &["all", "--database-url-file", "/absent"],
             &[config, url],
-            &["cannot be used with"],
+            &["--database-url-file /absent"],
+        ),
+        (
+            &["all", "--database-url-file", "/absent", "--database-url", url.1],
+            &[config],
+            &["--database-url cannot be used with --database-url-file"],
         ),
         (
             &["all"],
