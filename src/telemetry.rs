@@ -10,9 +10,10 @@ use std::{
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{EnvFilter, fmt as lines, layer::SubscriberExt, util::SubscriberInitExt};
 
-/// The target of events without a module.
+/// Target of our events, those of modules begin with it.
 const OURS: &str = env!("CARGO_CRATE_NAME");
 
 /// Form of log lines.
@@ -27,9 +28,15 @@ pub enum Format {
 /// Installs the process's subscriber: lines go to standard error. In JSON, panics become lines, too.
 ///
 /// # Errors
-/// When `filter` is not a tracing filter; the message names the part that is wrong.
+/// When `filter` is not a tracing filter, or one that means nothing; the message names the part that is wrong.
 pub fn init(format: Format, filter: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| format!("--log {filter:?} is no filter: {error}"))?;
+    let refused = |why: &dyn fmt::Display| format!("--log {filter:?} is no filter: {why}");
+    if let Some(word) = meaningless(filter) {
+        return Err(refused(&format!(
+            "{word:?} is no level (off, error, warn, info, debug, trace); events of one target are written {word}=info"
+        )));
+    }
+    let filter = EnvFilter::try_new(filter).map_err(|error| refused(&error))?;
     let registry = tracing_subscriber::registry().with(filter);
     let lines = lines::layer().with_writer(std::io::stderr);
     let installed = match format {
@@ -50,6 +57,15 @@ pub fn last_words(format: Format, why: &impl fmt::Display) {
         Format::Json => print(&line(&why.to_string(), json!({})).to_string()),
         Format::Text => print(&format!("{OURS}: {why}")),
     }
+}
+
+/// A word without a level that is no level itself. A tracing filter takes it for a target, of which it lets everything
+/// through, and nothing of all others: a level that is misspelled would silence the process.
+fn meaningless(filter: &str) -> Option<&str> {
+    let means = |part: &str| {
+        part.contains(['=', '[', ':']) || part == OURS || part.is_empty() || part.parse::<LevelFilter>().is_ok()
+    };
+    filter.split(',').find(|part| !means(part))
 }
 
 fn panic_line(panic: &PanicHookInfo<'_>) -> Value {

@@ -226,6 +226,15 @@ async fn wrong_usage_ends_with_2_and_says_what_is_wrong() {
         (&["worker", "--max-runs", "0"], &[config, url], &["--max-runs"]),
         (&["controller", "--resync", "1ms"], &[config, url], &["at least 100ms"]),
         (&["all", "--log", "everstep=loud"], &[config, url], &["everstep=loud"]),
+        (
+            &["all", "--log", "everstep=debug,warning"],
+            &[config, url],
+            &[
+                "warning",
+                "is no level (off, error, warn, info, debug, trace)",
+                "warning=info",
+            ],
+        ),
         (&["all", "--log-format", "xml"], &[config, url], &["xml", "json, text"]),
         (
             &["all", "--namespaces", "Shop"],
