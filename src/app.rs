@@ -18,7 +18,8 @@ use std::process::ExitCode;
 
 use crate::{
     cli::{Cli, Command, LogFormat},
-    shutdown, store, telemetry,
+    shutdown, store,
+    telemetry::{self, Format},
 };
 
 pub use self::{
@@ -65,21 +66,21 @@ impl From<store::Error> for Failure {
 
 /// Does what the command line asks for.
 pub fn run(cli: Cli) -> ExitCode {
-    match dispatch(cli) {
+    let (format, filter) = logging(&cli);
+    // A service's last line is a log line like the others; a command says it plainly.
+    let last = if is_service(&cli.command) { format } else { Format::Text };
+    let ready = telemetry::init(format, &filter).map_err(Failure::Configuration);
+    match ready.and_then(|()| dispatch(cli.command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            let code = failure.exit_code();
-            // A service's last line is a log line like the others; a command says it plainly.
-            #[expect(clippy::print_stderr, reason = "the last words, whatever the log filter is")]
-            {
-                eprintln!("everstep: {failure}");
-            }
-            ExitCode::from(code)
+            telemetry::last_words(last, &failure);
+            ExitCode::from(failure.exit_code())
         }
     }
 }
 
-fn dispatch(cli: Cli) -> Result<(), Failure> {
+/// How to log, and which lines: what was asked for, else what suits the command.
+fn logging(cli: &Cli) -> (Format, String) {
     let (format, filter) = match cli.command {
         Command::Dev(_)
         | Command::Run(_)
@@ -97,11 +98,18 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         | Command::Completion { .. } => (LogFormat::Json, "info"),
     };
     let format = match cli.log.log_format.unwrap_or(format) {
-        LogFormat::Json => telemetry::Format::Json,
-        LogFormat::Text => telemetry::Format::Text,
+        LogFormat::Json => Format::Json,
+        LogFormat::Text => Format::Text,
     };
-    telemetry::init(format, cli.log.log.as_deref().unwrap_or(filter)).map_err(Failure::Configuration)?;
-    match cli.command {
+    (format, cli.log.log.clone().unwrap_or_else(|| filter.to_owned()))
+}
+
+fn is_service(command: &Command) -> bool {
+    matches!(command, Command::Controller(_) | Command::Worker(_) | Command::All(_))
+}
+
+fn dispatch(command: Command) -> Result<(), Failure> {
+    match command {
         Command::Crd => print(crate::api::crd_yaml().as_bytes()),
         Command::Completion { shell } => print(&crate::cli::completion(shell)),
         Command::Migrate(options) => on_runtime(database::migrate(options)),

@@ -14,7 +14,10 @@ use std::{
     time::Duration,
 };
 
-use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, parser::ValueSource};
+use clap::{
+    ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind,
+    parser::ValueSource,
+};
 use jiff::SignedDuration;
 
 /// Durable workflows as Kubernetes custom resources, on plain PostgreSQL.
@@ -109,12 +112,7 @@ pub struct Database {
     #[arg(long, env = "EVERSTEP_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: Option<String>,
     /// A file that holds that URL, such as a mounted Secret
-    #[arg(
-        long,
-        env = "EVERSTEP_DATABASE_URL_FILE",
-        value_name = "FILE",
-        conflicts_with = "database_url"
-    )]
+    #[arg(long, env = "EVERSTEP_DATABASE_URL_FILE", value_name = "FILE")]
     pub database_url_file: Option<PathBuf>,
     /// Whether one of them stood on the command line, and not only in the environment.
     #[arg(skip)]
@@ -229,9 +227,7 @@ pub struct Dev {
 pub fn parse() -> Cli {
     let unknown = unknown_variables(std::env::vars_os().map(|(name, _)| name));
     if let Some(complaint) = complaint(&unknown) {
-        Cli::command()
-            .error(clap::error::ErrorKind::UnknownArgument, complaint)
-            .exit();
+        Cli::command().error(ErrorKind::UnknownArgument, complaint).exit();
     }
     read(std::env::args_os().collect()).unwrap_or_else(|error| error.exit())
 }
@@ -250,9 +246,8 @@ fn read(words: Vec<OsString>) -> Result<Cli, clap::Error> {
     }
     let matches = command.try_get_matches_from_mut(words)?;
     let mut cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
-    if let Some(database) = cli.command.database_mut() {
-        let given = |(_, given): (&str, &ArgMatches)| is_typed(given);
-        database.typed = matches.subcommand().is_some_and(given);
+    if let (Some(database), Some((_, given))) = (cli.command.database_mut(), matches.subcommand()) {
+        choose_form(database, given).map_err(|both| command.error(ErrorKind::ArgumentConflict, both))?;
     }
     Ok(cli)
 }
@@ -261,11 +256,22 @@ fn is_plugin(program: &OsStr) -> bool {
     Path::new(program).file_stem() == Some(OsStr::new("kubectl-everstep"))
 }
 
-/// Whether the database stands on the command line.
-fn is_typed(given: &ArgMatches) -> bool {
-    let typed =
-        |id| matches!(given.try_contains_id(id), Ok(true)) && given.value_source(id) == Some(ValueSource::CommandLine);
-    typed("database_url") || typed("database_url_file")
+/// Leaves one form of the URL: of a flag and a variable the flag. Two flags, or two variables, are a mistake.
+fn choose_form(database: &mut Database, given: &ArgMatches) -> Result<(), &'static str> {
+    let url = given.value_source("database_url");
+    let file = given.value_source("database_url_file");
+    let flag = Some(ValueSource::CommandLine);
+    match (url == flag, file == flag) {
+        (true, true) => return Err("--database-url cannot be used with --database-url-file"),
+        (true, false) => database.database_url_file = None,
+        (false, true) => database.database_url = None,
+        (false, false) if url.is_some() && file.is_some() => {
+            return Err("EVERSTEP_DATABASE_URL cannot be used with EVERSTEP_DATABASE_URL_FILE: leave one of them out");
+        }
+        (false, false) => {}
+    }
+    database.typed = url == flag || file == flag;
+    Ok(())
 }
 
 impl Command {

@@ -115,7 +115,9 @@ pub enum Refusal {
     },
     /// The login may not do what it must.
     #[error(
-        "the login may not do what Everstep needs: {0}. Grant it CREATE on the database, or run `everstep migrate` as its owner"
+        "the login may not do what Everstep needs: {0}. The login that migrates needs CREATE on the database, and owns what \
+         it makes; one that does not own the schema needs USAGE on it, and SELECT, INSERT, UPDATE and DELETE on its tables: \
+         the owner grants them"
     )]
     Privilege(String),
 }

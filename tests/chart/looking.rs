@@ -26,7 +26,7 @@ const NOT_HERE: [&str; 6] = [
     "helm --namespace everstep-system install ",
 ];
 /// Commands that end or change runs: `tests/command/` runs each with runs of its own.
-const ACT: [&str; 2] = ["everstep retry ", "everstep cancel "];
+const ACT: [&str; 3] = ["everstep retry ", "everstep cancel ", "everstep signal "];
 const SLEEPS: &str = "{steps: [{name: nap, sleep: {for: 1h}}]}";
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Values: each is known to the schema and to the README, and any other is refused.
 
+use clap::Parser;
+use everstep::{cli::Cli, worker::egress::EgressPolicy};
 use serde_json::{Value, json};
 
 use crate::{
@@ -55,7 +57,11 @@ async fn value_of_the_wrong_form_is_refused_with_its_path() {
         ("worker.maxRuns=0", "/worker/maxRuns"),
         ("namespaces={Shop}", "/namespaces/0"),
         ("image.digest=sha256:1", "/image/digest"),
+        ("controller.resync=30m1h", "/controller/resync"),
+        ("controller.leaderLease=a.b", "/controller/leaderLease"),
         ("egress.allow[0].hosts={a.example.org}", "/egress/allow/0"),
+        ("egress.allow[0].hosts={https://a.b}", "/egress/allow/0/hosts/0"),
+        ("egress.allowAddresses={10.0.0.0/99}", "/egress/allowAddresses/0"),
         ("worker.secrets.named.shop={}", "/worker/secrets/named/shop"),
         ("podSecurityContext.runAsUser=0", "/podSecurityContext/runAsUser"),
         (
@@ -79,6 +85,125 @@ async fn value_of_the_wrong_form_is_refused_with_its_path() {
         let output = helm.output(&words, &least().to_string()).await;
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && said.contains(path), "{set}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn value_out_of_range_is_refused_in_words() {
+    let helm = Helm::new(controlplane::shared().await).await;
+    for (set, said) in [
+        (
+            "controller.resync=50ms",
+            "controller.resync: 50ms is not at least 100ms",
+        ),
+        (
+            "controller.orphanPeriod=99ms",
+            "controller.orphanPeriod: 99ms is not at least 100ms",
+        ),
+        (
+            "controller.leaderLeaseDuration=500ms",
+            "controller.leaderLeaseDuration: 500ms is not whole seconds, at least 1s and at most 5m",
+        ),
+        ("worker.lease=2h", "worker.lease: 2h is not at least 1s and at most 1h"),
+        (
+            "log.filter=warning",
+            "log.filter: \"warning\" is no level (off, error, warn, info, debug, trace)",
+        ),
+    ] {
+        let words = ["template", RELEASE, CHART, "--set", set, "--values=-"];
+        let output = helm.output(&words, &least().to_string()).await;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && errors.contains(said), "{set}: {errors}");
+    }
+}
+
+/// What a pod would refuse when it starts is refused by helm, and what it takes is taken.
+#[tokio::test]
+async fn values_are_taken_when_the_program_takes_them() {
+    let helm = Helm::new(controlplane::shared().await).await;
+    let flags: [(&str, &str, &str, &[&str]); 4] = [
+        (
+            "controller",
+            "resync",
+            "--resync",
+            &["50ms", "100ms", "0.1s", "1h30m", "30m1h", "1h1h"],
+        ),
+        (
+            "controller",
+            "leaderLeaseDuration",
+            "--leader-lease-duration",
+            &["500ms", "1500ms", "1s", "1.5m", "4m60s", "5m1s", "0s"],
+        ),
+        (
+            "controller",
+            "leaderLease",
+            "--leader-lease",
+            &["a-b", "a.b", "-a", "A"],
+        ),
+        (
+            "worker",
+            "lease",
+            "--lease",
+            &["999ms", "1000ms", "1h", "59m60s", "60m1ms", "2h"],
+        ),
+    ];
+    let mut verdicts = Vec::new();
+    for (role, value, flag, candidates) in flags {
+        for candidate in candidates {
+            let mut values = least();
+            values[role][value] = json!(candidate);
+            let parsed = Cli::try_parse_from(["everstep", role, &format!("{flag}={candidate}")]);
+            verdicts.push((values, parsed.is_ok()));
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("egress.yaml");
+    let rule = |host: &str| json!({"hosts": [host], "ports": [443], "methods": ["GET"], "namespaces": ["shop"]});
+    let hosts = [
+        "*",
+        "*.a.b",
+        "a.b",
+        "A_1.b",
+        "a*b",
+        "a..b",
+        "a.b:443",
+        "https://a.b",
+        "a.b/c",
+        "10.0.0.1",
+        "::1",
+        "2001:db8::1",
+    ];
+    let networks = [
+        "10.0.0.0/8",
+        "10.0.0.0/32",
+        "10.0.0.0/99",
+        "10.0.0.0",
+        "10.0.0/8",
+        "256.0.0.0/8",
+        "::/0",
+        "fd00::/8",
+        "::ffff:10.0.0.0/104",
+        "2001:db8::/129",
+        "localhost/8",
+    ];
+    let policies = hosts.map(|host| json!({"allow": [rule(host)]})).into_iter();
+    let policies = policies.chain(networks.map(|network| json!({"allow": [], "allowAddresses": [network]})));
+    for policy in policies {
+        std::fs::write(&file, policy.to_string()).unwrap();
+        let mut values = least();
+        values["egress"] = policy;
+        verdicts.push((values, EgressPolicy::load(&file).is_ok()));
+    }
+    assert!(verdicts.iter().any(|(_, taken)| *taken) && verdicts.iter().any(|(_, taken)| !taken));
+    for (values, taken) in verdicts {
+        let words = ["template", RELEASE, CHART, "--values=-"];
+        let output = helm.output(&words, &values.to_string()).await;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(
+            output.status.success(),
+            taken,
+            "the program's verdict on {values}; helm says: {said}"
+        );
     }
 }
 

@@ -43,6 +43,31 @@ async fn wrong_words_are_usage_errors_before_anything_is_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_flag_wins_over_the_variable_of_the_other_form_and_two_of_a_kind_are_refused() {
+    let (url, file) = ("EVERSTEP_DATABASE_URL", "EVERSTEP_DATABASE_URL_FILE");
+    let typed = call(&["runs", "--database-url-file", "/absent"], &[(url, "mysql://h/d")]).await;
+    typed.refused(2, &["--database-url-file /absent"]);
+    let typed = call(&["runs", "--database-url", "mysql://h/d"], &[(file, "/absent")]).await;
+    typed.refused(2, &["does not begin with postgres://"]);
+    let both = [
+        "runs",
+        "--database-url",
+        "postgres://h/d",
+        "--database-url-file",
+        "/absent",
+    ];
+    call(&both, &[])
+        .await
+        .refused(2, &["--database-url cannot be used with --database-url-file"]);
+    call(&["runs"], &[(url, "postgres://h/d"), (file, "/absent")])
+        .await
+        .refused(
+            2,
+            &["EVERSTEP_DATABASE_URL cannot be used with EVERSTEP_DATABASE_URL_FILE"],
+        );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_away_or_not_ours_is_named() {
     let away = call(&["runs", "--database-url", "postgres://u:secret@127.0.0.1:9/d"], &[]).await;
     away.refused(1, &["PostgreSQL is not available"]);

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::system::{System, workflow};
+use serde_json::Value;
+
+use crate::support::system::{System, condition, workflow, workflow_run};
 
 const LONG: &str = "{steps: [{name: nap, sleep: {for: 1h}}]}";
 
@@ -96,6 +98,48 @@ async fn object_deleted_and_created_again_runs_again() {
             .await,
         2
     );
+}
+
+/// As the runbook of the orphan brake says, where objects come back from Git.
+#[tokio::test]
+async fn objects_created_again_after_their_runs_have_ended_start_nothing_until_it_is_asked_for() {
+    let system = System::new("anew").await;
+    let controller = system.start("controller", &[]).await;
+    let _worker = system.start("worker", &[]).await;
+    let steps = "steps: [{name: approval, waitForSignal: {signal: approve}}]";
+    let order = |suspend: bool| workflow("order", &format!("{{suspend: {suspend}, {steps}}}"));
+    let keyed = workflow_run("keyed", &format!("{{idempotencyKey: once, workflow: {{{steps}}}}}"));
+    system.apply(&(order(false) + &keyed)).await;
+    let waits = |it: &Value| it["status"]["run"]["phase"] == "Waiting";
+    system.until("order", "it waits", waits).await;
+    let old = system.until_of("workflowruns", "keyed", "it waits", waits).await;
+    controller.stop().await;
+    system.kubectl(&["delete", "ewf/order", "erun/keyed"]).await;
+
+    let grant = format!(
+        "SELECT count(*) FROM (SELECT everstep.grant_namespace(current_user::text, '{}')) AS granted",
+        system.namespace
+    );
+    system.count(&grant).await;
+    let told = "SELECT count(everstep.signal(id, 'approve', '{}')) FROM everstep.runs";
+    assert_eq!(system.count(told).await, 2);
+    let ended = "SELECT count(*) FROM everstep.runs WHERE phase = 'Succeeded'";
+    system.until_count(ended, 2).await;
+
+    system.apply(&(order(true) + &keyed)).await;
+    let _controller = system.start("controller", &[]).await;
+    let suspended = |it: &Value| condition(it, "Suspended")["status"] == "True";
+    system.until("order", "it is suspended", suspended).await;
+    let finished = |it: &Value| condition(it, "Finished")["status"] == "True";
+    let new = system
+        .until_of("workflowruns", "keyed", "it is finished", finished)
+        .await;
+    assert_ne!(new["metadata"]["uid"], old["metadata"]["uid"]);
+    assert_eq!(new["status"]["run"]["id"], old["status"]["run"]["id"]);
+    let runs = "SELECT count(*) FROM everstep.runs";
+    assert_eq!(system.count(runs).await, 2, "nothing was started");
+    system.apply(&order(false)).await;
+    system.until_count(runs, 3).await;
 }
 
 async fn keys(system: &System) -> Vec<String> {

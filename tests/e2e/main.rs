@@ -12,6 +12,7 @@ mod dev;
 mod figures;
 mod invalid;
 mod leader;
+mod logins;
 mod outcomes;
 mod people;
 mod process;

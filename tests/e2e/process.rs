@@ -2,9 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use everstep::telemetry;
 use nix::sys::signal::Signal;
 
-use crate::support::system::{Process, System, example, workflow};
+use crate::support::{
+    process,
+    system::{Process, System, example, workflow},
+};
 
 #[tokio::test]
 async fn every_role_answers_on_its_endpoints_and_ends_well_on_sigterm() {
@@ -94,6 +98,28 @@ async fn logs_are_json_lines_with_the_ids_as_fields() {
         );
     }
     assert_eq!(all.output(), "", "logs go to standard error");
+}
+
+#[test]
+fn panic_is_a_log_line_whatever_the_filter_is() {
+    const TEST: &str = "process::panic_is_a_log_line_whatever_the_filter_is";
+    if process::is_again() {
+        telemetry::init(telemetry::Format::Json, "off").unwrap();
+        let task = std::thread::Builder::new().name("reconcile".to_owned());
+        let ended = task.spawn(|| panic!("two\nlines")).unwrap().join();
+        assert!(ended.is_err());
+        return;
+    }
+    let said = process::again(TEST, &[("RUST_BACKTRACE", "0")]).output().unwrap();
+    assert!(said.status.success(), "{said:?}");
+    let errors = String::from_utf8(said.stderr).unwrap();
+    assert_eq!(errors.lines().count(), 1, "{errors}");
+    let line: serde_json::Value = serde_json::from_str(&errors).unwrap();
+    assert_eq!(line["level"], "ERROR");
+    assert_eq!(line["message"], "panicked: two\nlines");
+    assert_eq!(line["thread"], "reconcile");
+    assert!(line["location"].as_str().unwrap().contains("process.rs:"), "{line}");
+    assert!(line["timestamp"].is_string() && line["target"].is_string(), "{line}");
 }
 
 #[tokio::test]

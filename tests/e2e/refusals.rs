@@ -226,6 +226,15 @@ async fn wrong_usage_ends_with_2_and_says_what_is_wrong() {
         (&["worker", "--max-runs", "0"], &[config, url], &["--max-runs"]),
         (&["controller", "--resync", "1ms"], &[config, url], &["at least 100ms"]),
         (&["all", "--log", "everstep=loud"], &[config, url], &["everstep=loud"]),
+        (
+            &["all", "--log", "everstep=debug,warning"],
+            &[config, url],
+            &[
+                "warning",
+                "is no level (off, error, warn, info, debug, trace)",
+                "warning=info",
+            ],
+        ),
         (&["all", "--log-format", "xml"], &[config, url], &["xml", "json, text"]),
         (
             &["all", "--namespaces", "Shop"],
@@ -247,7 +256,12 @@ async fn wrong_usage_ends_with_2_and_says_what_is_wrong() {
         (
             &["all", "--database-url-file", "/absent"],
             &[config, url],
-            &["cannot be used with"],
+            &["--database-url-file /absent"],
+        ),
+        (
+            &["all", "--database-url-file", "/absent", "--database-url", url.1],
+            &[config],
+            &["--database-url cannot be used with --database-url-file"],
         ),
         (
             &["all"],
@@ -276,6 +290,44 @@ async fn wrong_usage_ends_with_2_and_says_what_is_wrong() {
         refuses(&mut Process::spawn(words, environment), 2, said).await;
     }
     assert_eq!(system.count("SELECT count(*) FROM everstep.cluster").await, 0);
+}
+
+#[tokio::test]
+async fn last_words_of_a_service_are_a_log_line_and_those_of_a_command_are_not() {
+    let system = System::new("last-words").await;
+    let url = format!("{}_absent", system.direct_url);
+    let config = ("KUBECONFIG", system.kubeconfig.to_str().unwrap());
+    for role in ROLES {
+        // Also where the filter lets nothing through.
+        for filter in ["info", "off"] {
+            let words = [role, "--log", filter, "--listen", "127.0.0.1:0", "--database-url", &url];
+            let mut process = Process::spawn(&words, &[config]);
+            assert_eq!(process.ended().await.code(), Some(3));
+            let errors = process.errors();
+            let lines = process.logs();
+            assert_eq!(lines.len(), errors.lines().count(), "each line is JSON: {errors}");
+            let last = lines.last().unwrap();
+            for field in ["timestamp", "level", "message", "target"] {
+                assert!(last[field].is_string(), "{field} of {last}");
+            }
+            let said = last["message"].as_str().unwrap();
+            assert!(said.contains("PostgreSQL has no such database"), "{last}");
+        }
+    }
+    for words in [
+        &["all", "--log-format", "text", "--listen", "127.0.0.1:0"][..],
+        &["migrate"],
+    ] {
+        let words = [words, &["--database-url", &url]].concat();
+        let mut process = Process::spawn(&words, &[config]);
+        process.ended().await;
+        let errors = process.errors();
+        let last = errors.lines().last().unwrap();
+        assert!(
+            last.starts_with("everstep: PostgreSQL has no such database"),
+            "{errors}"
+        );
+    }
 }
 
 /// It ends with this code, and says all of this on standard error.

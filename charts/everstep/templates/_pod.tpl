@@ -108,5 +108,34 @@ secret:
 - --namespaces={{ join "," . }}
 {{- end }}
 - --log-format={{ .Values.log.format }}
-- {{ printf "--log=%s" .Values.log.filter | quote }}
+- {{ printf "--log=%s" (include "everstep.logFilter" .) | quote }}
+{{- end }}
+
+{{/* The filter of the logs. A word that is no level would be taken for a target, and the process refuses it. */}}
+{{- define "everstep.logFilter" -}}
+{{- range splitList "," .Values.log.filter }}
+{{- if not (or (regexMatch "[=:\\[]|^[0-5]?$" .) (has (lower .) (list "everstep" "off" "error" "warn" "info" "debug" "trace"))) }}
+{{- fail (printf "log.filter: %q is no level (off, error, warn, info, debug, trace); events of one target are written %s=info" . .) }}
+{{- end }}
+{{- end }}
+{{- .Values.log.filter }}
+{{- end }}
+
+{{/*
+A duration, in the bounds that the process has for it: a schema cannot say those. Takes (dict "name" … "value" …
+"least" seconds "most" seconds, or none "whole" seconds only "range" in words).
+*/}}
+{{- define "everstep.duration" -}}
+{{- $units := dict "h" 3600 "m" 60 "s" 1 "ms" 0.001 }}
+{{- $seconds := 0.0 }}
+{{- range regexFindAll "[0-9.]+[hms]+" .value -1 }}
+{{- $seconds = addf $seconds (mulf (regexFind "[0-9.]+" .) (get $units (regexFind "[hms]+" .))) }}
+{{- end }}
+{{- $short := lt $seconds (float64 .least) }}
+{{- $long := and .most (gt $seconds (float64 .most)) }}
+{{- $broken := and .whole (ne (floor $seconds) $seconds) }}
+{{- if or $short $long $broken }}
+{{- fail (printf "%s: %s is not %s" .name .value .range) }}
+{{- end }}
+{{- .value }}
 {{- end }}

@@ -39,7 +39,7 @@ pub struct ConnectionSpec {
     /// An HTTP API.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpServer>,
-    /// How much of it all workers together may use.
+    /// How much of it each worker may use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
 }

@@ -39,7 +39,7 @@ pub struct SignalSpec {
     /// What the step that waits for it names.
     #[schemars(schema_with = "schema::non_empty::<253>")]
     pub signal: String,
-    /// Free JSON, up to 64 KiB: `output.payload` of the step that waits for it; empty when absent.
+    /// A JSON object of any content, up to 64 KiB: `output.payload` of the step that waits for it; empty when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::free_object")]
     pub payload: Option<Map<String, Value>>,

@@ -41,7 +41,7 @@ pub struct WorkflowRunSpec {
     /// A definition of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workflow: Option<WorkflowSpec>,
-    /// Free JSON, up to 256 KiB: the run's input; when absent that of the definition, or of the run that `retryOf` names.
+    /// A JSON object of any content, up to 256 KiB: the run's input; when absent that of the definition, or of the run that `retryOf` names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::named_free_object")]
     pub input: Option<Map<String, Value>>,
