@@ -18,7 +18,7 @@ use super::run::{show, verdict};
 use super::{Error, Next, Shared, seen};
 use crate::api::v1alpha1::WorkflowStatus;
 use crate::engine::{Phase, Violation};
-use crate::store::{self, Command, DeletionPolicy, Facts, FactsOf, Submission};
+use crate::store::{self, Command, Facts, FactsOf, Submission};
 
 type Seen = seen::Seen<WorkflowStatus>;
 
@@ -158,7 +158,7 @@ fn submission(key: &Key, seen: &Seen, intent: &Intent, commands: Vec<Command>) -
         name: key.name.to_string(),
         workflow: key.name.to_string(),
         generation: seen.generation,
-        deletion_policy: DeletionPolicy::Background,
+        deletion_policy: intent.deletion_policy,
         retention: intent.retention,
         suspended: intent.suspend,
         revision: intent.revision.clone(),
@@ -211,7 +211,7 @@ mod tests {
     use super::fixtures::{REVISION, facts as facts_of, intent, no_facts, run};
     use super::*;
     use crate::engine::Phase;
-    use crate::store::OwnerFacts;
+    use crate::store::{DeletionPolicy, OwnerFacts};
 
     fn owner(generation: i64, revision: &str) -> Option<OwnerFacts> {
         Some(OwnerFacts {
