@@ -22,21 +22,33 @@ const MOST: i64 = 1000;
 
 /// Runs until `shutdown`; looks while this process leads.
 pub(super) async fn wake(shared: &Shared, shutdown: &CancellationToken) {
-    let mut bell = shared.store.listen(Bell::Changed);
     let mut leading = shared.leading.clone();
+    let mut ending = leading.clone();
     // What was found earlier is seen by the first reconcile of each Connection.
     let mut since = shared.store.now();
+    let terms = async {
+        loop {
+            leading.begins().await;
+            tokio::select! {
+                () = look(shared, &mut since) => {}
+                () = ending.ends() => {}
+            }
+            // The next leader shows it, and the database says again what is left when that is this process.
+            shared.unprojected.clear();
+        }
+    };
+    shutdown.run_until_cancelled(terms).await;
+}
+
+/// Scans again and again, at once when the doorbell rings.
+async fn look(shared: &Shared, since: &mut Timestamp) {
+    let mut bell = shared.store.listen(Bell::Changed);
     loop {
         tokio::select! {
-            () = shutdown.cancelled() => return,
             () = bell.rung() => {}
             () = tokio::time::sleep(POLL) => {}
         }
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            () = leading.begins() => {}
-        }
-        let read = scan(shared, &mut since).await.unwrap_or_else(|error| {
+        let read = scan(shared, since).await.unwrap_or_else(|error| {
             tracing::debug!(%error, "looking for changed runs failed; trying again");
             0
         });
