@@ -67,6 +67,7 @@ pub(crate) fn no_facts() -> Facts {
         wished: None,
         run_row_missing: false,
         retired: false,
+        unpaused: false,
         active: 0,
         stuck: None,
         succeeded: 0,
