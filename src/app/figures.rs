@@ -61,9 +61,9 @@ impl Gather {
         let figures = Figures {
             store: self.store_figures().await,
             worker: self.worker.get().map(|counters| worker_figures(counters)),
-            controller: self.controller.get().map(|(controller, orphans)| ControllerFigures {
-                leads: self.leading.get().is_some_and(Leading::is),
-                ..controller_figures(controller, orphans)
+            controller: self.controller.get().map(|(controller, orphans)| {
+                let leads = self.leading.get().is_some_and(Leading::is);
+                controller_figures(controller, orphans, leads)
             }),
             detector: self.detector.get().map(|seen| detector_figures(&seen.last())),
         };
@@ -145,7 +145,7 @@ fn detector_figures(sight: &detector::Sight) -> DetectorFigures {
     }
 }
 
-fn controller_figures(controller: &Controller, orphans: &orphans::Counters) -> ControllerFigures {
+fn controller_figures(controller: &Controller, orphans: &orphans::Counters, leads: bool) -> ControllerFigures {
     let of = |counter: &AtomicU64| counter.load(Relaxed);
     let counters = controller.counters();
     ControllerFigures {
@@ -168,7 +168,8 @@ fn controller_figures(controller: &Controller, orphans: &orphans::Counters) -> C
         orphans_cancelled: of(&orphans.cancelled),
         orphan_passes: of(&orphans.passes),
         orphan_passes_given_up: of(&orphans.given_up),
-        orphan_brake: orphans.brake.load(Relaxed),
-        leads: false,
+        // Who does not lead weighs nothing: its brake stands as it was.
+        orphan_brake: leads && orphans.brake.load(Relaxed),
+        leads,
     }
 }

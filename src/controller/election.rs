@@ -66,14 +66,7 @@ enum Step {
 
 /// Stands for election until `shutdown`, then gives the Lease up, so that the next one need not wait for it to expire.
 pub async fn stand(client: Client, candidate: Candidate, told: Told, shutdown: CancellationToken) {
-    let mut standing = Standing {
-        api: Api::namespaced(client, &candidate.namespace),
-        candidate,
-        lease: None,
-        seen: None,
-        renewed: None,
-        failing: false,
-    };
+    let mut standing = Standing::new(client, candidate);
     loop {
         let pause = standing.round(&told).await;
         tokio::select! {
@@ -101,6 +94,17 @@ struct Standing {
 }
 
 impl Standing {
+    fn new(client: Client, candidate: Candidate) -> Self {
+        Self {
+            api: Api::namespaced(client, &candidate.namespace),
+            candidate,
+            lease: None,
+            seen: None,
+            renewed: None,
+            failing: false,
+        }
+    }
+
     /// One look and what follows from it; how long to pause then.
     async fn round(&mut self, told: &Told) -> Duration {
         let began = Instant::now();
@@ -142,9 +146,10 @@ impl Standing {
             return Ok(step);
         }
         let next = next(lease, &self.candidate, step == Step::Take);
-        let written = match &next.metadata.resource_version {
-            None => self.api.create(&PostParams::default(), &next).await,
-            Some(_) => {
+        let creates = next.metadata.resource_version.is_none();
+        let written = match creates {
+            true => self.api.create(&PostParams::default(), &next).await,
+            false => {
                 let name = &self.candidate.lease;
                 self.api.replace(name, &PostParams::default(), &next).await
             }
@@ -155,8 +160,8 @@ impl Standing {
                 self.lease = Some(lease);
                 Ok(step)
             }
-            // Somebody else was quicker, or it is not what we took it for: look again, at once.
-            Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) => Ok(Step::WaitUntil(now)),
+            // Somebody else was quicker, or it is not what we took it for: look again, soon.
+            Err(kube::Error::Api(status)) if is_overtaken(status.code, creates) => Ok(Step::WaitUntil(now)),
             Err(error) => Err(error),
         }
     }
@@ -173,7 +178,9 @@ impl Standing {
             }
             Step::WaitUntil(at) => {
                 self.renewed = None;
-                at.saturating_duration_since(Instant::now()).min(self.share(1.0))
+                let pause = at.saturating_duration_since(Instant::now());
+                // What is refused each time is not asked for without a pause.
+                pause.clamp(self.share(0.1), self.share(1.0))
             }
         }
     }
@@ -185,7 +192,7 @@ impl Standing {
             tracing::warn!(
                 %error,
                 "the Lease {namespace}/{lease} cannot be read or written; trying again. Without it this controller \
-                 only stands by: it needs get, create and update on leases.coordination.k8s.io there"
+                 only stands by: it needs that namespace, and get, create and update on leases.coordination.k8s.io there"
             );
         }
         self.lease = None;
@@ -260,6 +267,11 @@ fn step(seen: Option<&Seen>, me: &str, now: Instant) -> Step {
     }
 }
 
+/// Whether a write was refused because the Lease is not what was read. Where none can be created, its namespace is missing.
+fn is_overtaken(code: u16, creates: bool) -> bool {
+    code == 409 || code == 404 && !creates
+}
+
 /// The Lease with `candidate` as its holder; `takes`: it was not before.
 fn next(lease: Option<Lease>, candidate: &Candidate, takes: bool) -> Lease {
     let now = MicroTime(Timestamp::now());
@@ -285,7 +297,13 @@ fn next(lease: Option<Lease>, candidate: &Candidate, takes: bool) -> Lease {
 
 #[cfg(test)]
 mod tests {
+    use axum::extract::Request;
+    use axum::http::{StatusCode, header};
+    use serde_json::{Value, json};
+    use tokio::net::TcpListener;
+
     use super::*;
+    use crate::leading::Leading;
 
     const LEASE: Duration = Duration::from_secs(15);
 
@@ -295,6 +313,59 @@ mod tests {
             renewed: Some(MicroTime(Timestamp::from_second(second).unwrap())),
             transitions: 3,
             duration: LEASE,
+        }
+    }
+
+    fn candidate() -> Candidate {
+        Candidate {
+            namespace: "operators".to_owned(),
+            lease: "everstep-controller".to_owned(),
+            identity: "me".to_owned(),
+            duration: LEASE,
+        }
+    }
+
+    fn status(code: u16, reason: &str) -> Value {
+        json!({"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": "because"})
+    }
+
+    /// One round of a candidate whose API server answers this to a read and this to a write; how long it pauses then.
+    async fn round(read: (u16, Value), written: u16) -> (Standing, Duration) {
+        let answer = move |request: Request| {
+            let (code, body) = match request.method().is_safe() {
+                true => read.clone(),
+                false => (written, status(written, "Because")),
+            };
+            let json = [(header::CONTENT_TYPE, "application/json")];
+            let code = StatusCode::from_u16(code).unwrap();
+            async move { (code, json, body.to_string()) }
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let server = axum::serve(listener, axum::Router::new().fallback(answer));
+        tokio::spawn(async { server.await.unwrap() });
+        let mut config = kube::Config::new(url.parse().unwrap());
+        config.default_retry = false;
+        let mut standing = Standing::new(Client::try_from(config).unwrap(), candidate());
+        let (told, _leading) = Leading::when_told();
+        let pause = standing.round(&told).await;
+        (standing, pause)
+    }
+
+    #[tokio::test]
+    async fn namespace_that_is_not_there_is_told_and_waited_for_and_a_quicker_one_is_looked_at_soon() {
+        let none = (404, status(404, "NotFound"));
+        let free = json!({"metadata": {"name": "everstep-controller", "resourceVersion": "7"}, "spec": {}});
+        let (soon, later) = (Duration::from_millis(100), Duration::from_secs(2));
+        for (what, read, written, failing, expected) in [
+            ("it has no namespace", none.clone(), 404, true, later),
+            ("another one has created it", none, 409, false, soon),
+            ("another one has taken it", (200, free.clone()), 409, false, soon),
+            ("it was deleted", (200, free), 404, false, soon),
+        ] {
+            let (standing, pause) = round(read, written).await;
+            assert_eq!((standing.failing, pause), (failing, expected), "{what}");
+            assert!(standing.renewed.is_none(), "{what}");
         }
     }
 
@@ -330,12 +401,7 @@ mod tests {
 
     #[test]
     fn who_takes_a_lease_over_counts_a_transition_and_keeps_its_version() {
-        let candidate = Candidate {
-            namespace: "operators".to_owned(),
-            lease: "everstep-controller".to_owned(),
-            identity: "me".to_owned(),
-            duration: LEASE,
-        };
+        let candidate = candidate();
         let first = next(None, &candidate, true);
         let spec = first.spec.clone().unwrap();
         assert_eq!(

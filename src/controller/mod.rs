@@ -25,6 +25,7 @@ mod counters;
 pub mod election;
 mod events;
 mod expiry;
+mod found;
 mod identity;
 pub(crate) mod key;
 mod lenient;

@@ -70,6 +70,11 @@ impl Unprojected {
         self.lock().remove(key);
     }
 
+    /// Showing them is nobody's business here any more.
+    pub(crate) fn clear(&self) {
+        self.lock().clear();
+    }
+
     /// Since when the oldest of all has waited.
     pub(crate) fn oldest(&self) -> Option<Instant> {
         let all = self.lock();

@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
+use super::found::Found;
 use super::key::{Key, Kind};
 use crate::store::{self, Bell, Changed};
 
@@ -17,26 +17,37 @@ const POLL: Duration = Duration::from_secs(1);
 /// to a few thousand rows a second, while a scan that finds little is soon followed by the next.
 const GAP: Duration = Duration::from_millis(20);
 const GAP_OF_RUN: Duration = Duration::from_micros(200);
-/// Runs of one scan; those that are left over come with the next.
+/// Runs of one scan, those that are left over come with the next; and findings of one page.
 const MOST: i64 = 1000;
 
 /// Runs until `shutdown`; looks while this process leads.
 pub(super) async fn wake(shared: &Shared, shutdown: &CancellationToken) {
-    let mut bell = shared.store.listen(Bell::Changed);
     let mut leading = shared.leading.clone();
-    // What was found earlier is seen by the first reconcile of each Connection.
-    let mut since = shared.store.now();
+    let mut ending = leading.clone();
+    let mut found = Found::since(shared.store.now());
+    let terms = async {
+        loop {
+            leading.begins().await;
+            tokio::select! {
+                () = look(shared, &mut found) => {}
+                () = ending.ends() => {}
+            }
+            // The next leader shows it, and the database says again what is left when that is this process.
+            shared.unprojected.clear();
+        }
+    };
+    shutdown.run_until_cancelled(terms).await;
+}
+
+/// Scans again and again, at once when the doorbell rings.
+async fn look(shared: &Shared, found: &mut Found) {
+    let mut bell = shared.store.listen(Bell::Changed);
     loop {
         tokio::select! {
-            () = shutdown.cancelled() => return,
             () = bell.rung() => {}
             () = tokio::time::sleep(POLL) => {}
         }
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            () = leading.begins() => {}
-        }
-        let read = scan(shared, &mut since).await.unwrap_or_else(|error| {
+        let read = scan(shared, found).await.unwrap_or_else(|error| {
             tracing::debug!(%error, "looking for changed runs failed; trying again");
             0
         });
@@ -44,8 +55,8 @@ pub(super) async fn wake(shared: &Shared, shutdown: &CancellationToken) {
     }
 }
 
-/// One look; how many runs and signals it read.
-async fn scan(shared: &Shared, since: &mut Timestamp) -> Result<u32, store::Error> {
+/// One look; how many runs, signals and findings it read.
+async fn scan(shared: &Shared, found: &mut Found) -> Result<u32, store::Error> {
     let mut ownerless = Vec::new();
     let all = shared.store.changed(MOST, scopes(shared)).await?;
     let read = u32::try_from(all.len()).unwrap_or(u32::MAX);
@@ -63,15 +74,9 @@ async fn scan(shared: &Shared, since: &mut Timestamp) -> Result<u32, store::Erro
     if !ownerless.is_empty() {
         shared.store.mark_projected(&ownerless).await?;
     }
-    let read = read.saturating_add(scan_signals(shared).await?);
-    for finding in shared.store.findings_since(*since, MOST).await? {
-        *since = finding.checked_at.max(*since);
-        let key = Key::new(Kind::Connection, &finding.namespace, &finding.name);
-        if shared.connections.get(&key).is_some() {
-            shared.queue.add_now(key);
-        }
-    }
-    Ok(read)
+    let signals = scan_signals(shared).await?;
+    let findings = scan_findings(shared, found).await?;
+    Ok(read.saturating_add(signals).saturating_add(findings))
 }
 
 /// Where we look. What others have to show, or nobody has, must not fill our scans.
@@ -133,5 +138,28 @@ async fn scan_signals(shared: &Shared) -> Result<u32, store::Error> {
     if !ownerless.is_empty() {
         shared.store.mark_signals_shown(&ownerless).await?;
     }
+    Ok(read)
+}
+
+/// What workers found of Connections; how many findings there were, also those that were told of before.
+async fn scan_findings(shared: &Shared, found: &mut Found) -> Result<u32, store::Error> {
+    let (mut from, mut read) = (found.from(), 0_u32);
+    loop {
+        let page = shared.store.findings_since(from, MOST).await?;
+        for finding in &page {
+            read = read.saturating_add(1);
+            let key = Key::new(Kind::Connection, &finding.namespace, &finding.name);
+            if found.add(&finding.uid, finding.checked_at) && shared.connections.get(&key).is_some() {
+                shared.queue.add_now(key);
+            }
+        }
+        let full = i64::try_from(page.len()) == Ok(MOST);
+        match page.last().map(|last| last.checked_at) {
+            // The last moment again: it may have more than fitted.
+            Some(last) if full && last > from => from = last,
+            Some(_) | None => break,
+        }
+    }
+    found.forget();
     Ok(read)
 }

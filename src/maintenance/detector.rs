@@ -45,27 +45,35 @@ impl Seen {
 pub async fn run(store: Store, seen: Arc<Seen>, mut leading: Leading, shutdown: CancellationToken) {
     let mut health = Health::of("stuck runs");
     let mut ending = leading.clone();
-    let mut unmoved = None;
-    let looks = async {
-        for look in 0_u64.. {
+    let terms = async {
+        loop {
             leading.begins().await;
-            match once(&store, look.is_multiple_of(UNMOVED_EVERY), &mut unmoved).await {
-                Ok(stuck) => {
-                    health.worked();
-                    say(&seen.last().stuck, &stuck);
-                    let at = Some(store.now());
-                    seen.set(Sight { at, stuck });
-                }
-                Err(error) => health.failed(&error),
-            }
             tokio::select! {
-                () = tokio::time::sleep(PERIOD) => {}
-                // Who does not lead has nothing to say of what another one sees.
-                () = ending.ends() => seen.set(Sight::default()),
+                () = look(&store, &seen, &mut health) => {}
+                () = ending.ends() => {}
             }
+            // Who does not lead has nothing to say of what another one sees.
+            seen.set(Sight::default());
         }
     };
-    shutdown.run_until_cancelled(looks).await;
+    shutdown.run_until_cancelled(terms).await;
+}
+
+/// Looks again and again, and at first at everything: what an earlier term saw is long mended, or another's news.
+async fn look(store: &Store, seen: &Seen, health: &mut Health) {
+    let mut unmoved = None;
+    for look in 0_u64.. {
+        match once(store, look.is_multiple_of(UNMOVED_EVERY), &mut unmoved).await {
+            Ok(stuck) => {
+                health.worked();
+                say(&seen.last().stuck, &stuck);
+                let at = Some(store.now());
+                seen.set(Sight { at, stuck });
+            }
+            Err(error) => health.failed(&error),
+        }
+        tokio::time::sleep(PERIOD).await;
+    }
 }
 
 /// One look; `unmoved` is what was seen when runs that nothing moves were looked for last.

@@ -7,6 +7,7 @@
 //! `proof`. The statement that cancels checks its suspicion again.
 
 mod counters;
+mod crds;
 pub mod plan;
 mod proof;
 
@@ -135,7 +136,7 @@ pub async fn run(mut orphans: Orphans, shutdown: CancellationToken) {
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(orphans.period) => idle_too = true,
-            Some(uid) = orphans.deleted.recv() => {
+            Some(uid) = orphans.deleted.recv(), if deleted.len() < MOST_DELETIONS => {
                 deleted.insert(uid);
                 tokio::time::sleep(GATHER).await;
             }
@@ -166,6 +167,10 @@ pub async fn run(mut orphans: Orphans, shutdown: CancellationToken) {
             Err(error) => {
                 orphans.counters.given_up.fetch_add(1, Relaxed);
                 tracing::warn!(%error, "an orphan pass was given up; nothing was cancelled by it");
+                if let Error::Doubt(Doubt::NewCrds) = error {
+                    deleted.clear();
+                    forget_deletions(&mut orphans);
+                }
             }
         }
     }
@@ -177,7 +182,10 @@ async fn meet(orphans: &mut Orphans, witness: &mut Witness, shutdown: &Cancellat
     let mut told = false;
     loop {
         let met = match orphans.store.cluster().await {
-            Ok(theirs) => witness.check_server(&theirs).await.map_err(Error::from),
+            Ok(theirs) => {
+                let now = orphans.store.now();
+                witness.check_server(&theirs, now).await.map_err(Error::from)
+            }
             Err(error) => Err(error.into()),
         };
         match met {
@@ -196,9 +204,13 @@ async fn meet(orphans: &mut Orphans, witness: &mut Witness, shutdown: &Cancellat
             () = tokio::time::sleep(orphans.period.min(MEET_AGAIN)) => {}
         }
     }
-    // Seen before that: suspects like all others, found by the passes.
-    while orphans.deleted.try_recv().is_ok() {}
+    forget_deletions(orphans);
     true
+}
+
+/// Those seen so far may be a CRD's doing: suspects like all others, found by the passes.
+fn forget_deletions(orphans: &mut Orphans) {
+    while orphans.deleted.try_recv().is_ok() {}
 }
 
 async fn pass(
@@ -242,7 +254,7 @@ async fn pass(
         }
         return Ok(Left::default());
     }
-    witness.check_server(&store.cluster().await?).await?;
+    witness.check_server(&store.cluster().await?, store.now()).await?;
     let (mut going, mut listed) = (HashSet::new(), HashSet::new());
     let to_prove = plan.deleted.iter().chain(&plan.missing);
     let places: BTreeSet<(&str, &str)> = to_prove
@@ -306,7 +318,7 @@ async fn idle_pass(orphans: &Orphans, witness: &mut Witness) -> Result<(), Error
     if plan.missing.is_empty() {
         return Ok(());
     }
-    witness.check_server(&store.cluster().await?).await?;
+    witness.check_server(&store.cluster().await?, store.now()).await?;
     let mut gone = Vec::new();
     for owner in &plan.missing {
         if witness.is_gone(owner).await? {

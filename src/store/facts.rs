@@ -31,6 +31,18 @@ SELECT wish.uid, (SELECT now FROM clock) AS now,
   r.finished_at AS shown_finished_at,
   s.run_id IS NOT NULL AND s.retired_at IS NULL AND w.id IS NULL AS run_row_missing,
   s.retired_at IS NOT NULL AS retired,
+  -- By the key that a suspended object's command has, and that of a run which is admitted meanwhile.
+  CASE WHEN o.suspended THEN EXISTS (
+    SELECT 1
+    FROM (
+      SELECT id FROM everstep.runs WHERE owner_uid = wish.uid AND finished_at IS NULL
+      UNION ALL
+      SELECT id FROM everstep.runs WHERE workflow_uid = wish.uid AND finished_at IS NULL
+    ) AS going
+    WHERE NOT EXISTS (
+      SELECT 1 FROM everstep.inbox AS i
+      WHERE i.run_id = going.id AND i.kind = 'Pause' AND i.dedup_key = wish.uid || '/' || o.generation || '/Pause')
+  ) ELSE false END AS unpaused,
   live.active, live.stuck, live.stuck_reason, live.stuck_since, ended.succeeded, ended.failed
 FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[]) WITH ORDINALITY
   AS wish (uid, namespace, workflow, start_key, place)
@@ -123,6 +135,8 @@ pub struct Facts {
     pub run_row_missing: bool,
     /// The wished start was made and its run retired: it is not made again.
     pub retired: bool,
+    /// The object was accepted as suspended, and a live run of it, or one that SQL started of it, was not told: submit does.
+    pub unpaused: bool,
     /// Runs of the object that are not terminal.
     pub active: i64,
     /// Those of them that are stuck; none when all move.
@@ -202,6 +216,7 @@ impl Facts {
             wished: None,
             run_row_missing: false,
             retired: false,
+            unpaused: false,
             active: 0,
             stuck: None,
             succeeded: 0,
@@ -241,6 +256,7 @@ fn facts(row: &PgRow) -> Result<Facts, Error> {
         wished,
         run_row_missing: column(row, "run_row_missing")?,
         retired: column(row, "retired")?,
+        unpaused: column(row, "unpaused")?,
         active: column(row, "active")?,
         stuck: stuck(row)?,
         succeeded: column(row, "succeeded")?,

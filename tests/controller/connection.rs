@@ -1,7 +1,11 @@
 //! What workers found of a Connection is what its status says.
 
+use std::sync::atomic::Ordering::Relaxed;
+
+use everstep::controller::Controller;
 use everstep::store::{Bell, Finding};
 use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
 
 use crate::fixture::{Field, Fixture, eventually};
 
@@ -41,6 +45,52 @@ async fn connection_is_ready_when_a_worker_says_so_of_this_generation() {
     .await;
     let object = fixture.object("econn", "payments").await;
     assert_eq!(object["status"]["observedGeneration"], 2);
+}
+
+/// Its statement began before that of another finding, and committed after it.
+#[tokio::test]
+async fn finding_that_comes_to_light_after_a_later_one_is_shown_and_none_is_told_of_twice() {
+    let fixture = Fixture::new("late-finding").await;
+    let controller = Controller::new(fixture.context());
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(controller.clone().run(shutdown.clone()));
+    fixture.apply(CONNECTION).await;
+    fixture
+        .apply(&CONNECTION.replace("name: payments", "name: other"))
+        .await;
+    let shows = |name: &'static str, expected: &'static str| {
+        let object = fixture.object("econn", name);
+        async move { object.await["status"]["conditions"].to_string().contains(expected) }
+    };
+    for name in ["payments", "other"] {
+        eventually("not checked", || shows(name, "NotChecked")).await;
+    }
+    record(&fixture, 1, true, "Connected").await;
+    eventually("the later one", || shows("payments", "Connected")).await;
+    let other = fixture.object("econn", "other").await;
+    let uid = other["metadata"].text("uid");
+    let late = format!(
+        "INSERT INTO everstep.connections (uid, namespace, name, generation, ready, reason, message, checked_at)
+         SELECT '{uid}', namespace, 'other', 1, false, 'ConnectFailed', '', checked_at - interval '1 s'
+         FROM everstep.connections"
+    );
+    fixture.execute(&late).await;
+    fixture.store.ring(Bell::Changed);
+    eventually("the earlier one", || shows("other", "ConnectFailed")).await;
+
+    let reads = "SELECT (seq_scan + idx_scan)::bigint FROM pg_stat_user_tables WHERE relname = 'connections'";
+    let (reconciled, looked) = (
+        controller.counters().reconciled.load(Relaxed),
+        fixture.count(reads).await,
+    );
+    eventually("many looks", || async {
+        fixture.store.ring(Bell::Changed);
+        fixture.count(reads).await > looked + 20
+    })
+    .await;
+    assert_eq!(controller.counters().reconciled.load(Relaxed), reconciled);
+    shutdown.cancel();
+    running.await.unwrap().unwrap();
 }
 
 async fn columns(fixture: &Fixture) -> String {

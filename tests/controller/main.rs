@@ -8,6 +8,7 @@ mod support;
 
 mod connection;
 mod fixture;
+mod leading;
 mod notices;
 mod orphans;
 mod outage;

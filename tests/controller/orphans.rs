@@ -218,6 +218,33 @@ async fn deletions_that_wait_for_their_period_survive_the_controller() {
 }
 
 #[tokio::test]
+async fn deletions_that_no_pass_can_act_upon_are_remembered_up_to_a_bound() {
+    const MANY: usize = 11_000;
+    let fixture = Fixture::new("many").await;
+    let cluster = fixture.cluster().await;
+    fixture.store.adopt_cluster(&cluster, "default").await.unwrap();
+    let mut orphans = orphans_of(&fixture);
+    let (deletions, deleted) = mpsc::channel(MANY);
+    orphans.deleted = deleted;
+    let counters = orphans.counters.clone();
+    let shutdown = CancellationToken::new();
+    let passes = tokio::spawn(orphans::run(orphans, shutdown.clone()));
+    believed(&deletions).await;
+    fixture.execute("ALTER TABLE everstep.owners RENAME TO away").await;
+    (0..MANY).for_each(|n| deletions.try_send(format!("uid-{n}")).unwrap());
+    let left = || MANY - deletions.capacity();
+    eventually("as many as fit", || async { left() <= MANY - 10_000 }).await;
+    let so_far = counters.given_up.load(Relaxed);
+    eventually("more passes", || async { counters.given_up.load(Relaxed) > so_far + 3 }).await;
+    assert_eq!(left(), MANY - 10_000);
+
+    fixture.execute("ALTER TABLE everstep.away RENAME TO owners").await;
+    eventually("the others, too", || async { left() == 0 }).await;
+    shutdown.cancel();
+    passes.await.unwrap();
+}
+
+#[tokio::test]
 async fn another_api_server_is_no_evidence() {
     let fixture = Fixture::new("other").await;
     fixture

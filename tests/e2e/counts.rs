@@ -25,6 +25,7 @@ async fn reconcile_of_a_converged_object_writes_nothing() {
     let failing = "{steps: [{name: a, fail: {code: NOPE}}]}";
     let asleep = "{steps: [{name: a, sleep: {for: 1h}}]}";
     let paused = "{onFailure: Pause, steps: [{name: a, fail: {code: NOPE}}]}";
+    let early = "{suspend: true, steps: [{name: a, set: {}}]}";
     let names = [
         ("fine", spec),
         ("invalid", invalid),
@@ -32,6 +33,8 @@ async fn reconcile_of_a_converged_object_writes_nothing() {
         ("failing", failing),
         ("asleep", asleep),
         ("paused", paused),
+        ("suspended", asleep),
+        ("early", early),
     ];
     let manifests: String = names.iter().map(|(name, spec)| workflow(name, spec)).collect();
     system.apply(&manifests).await;
@@ -40,6 +43,13 @@ async fn reconcile_of_a_converged_object_writes_nothing() {
     system
         .until("asleep", "asleep", |it| it["status"]["run"]["phase"] == "Sleeping")
         .await;
+    let suspended = asleep.replacen('{', "{suspend: true, ", 1);
+    system
+        .until("suspended", "asleep", |it| it["status"]["run"]["phase"] == "Sleeping")
+        .await;
+    system.apply(&workflow("suspended", &suspended)).await;
+    let stuck = |it: &Value| condition(it, "Stuck")["reason"] == "Paused";
+    system.until("suspended", "stuck", stuck).await;
     let stuck = |it: &Value| condition(it, "Stuck")["reason"] == "PausedOnFailure";
     system.until("paused", "stuck", stuck).await;
     worker.stop().await;
@@ -55,12 +65,14 @@ async fn reconcile_of_a_converged_object_writes_nothing() {
         before["runs"] > 0 && before["owners"] > 0,
         "they are counted: {before:?}"
     );
+    let locks = locked(&mut sql).await;
     let calls = api_writes(&system).await.len();
     assert!(calls > 0);
     let began = Instant::now();
     // A time, because nothing is to happen: fifteen resyncs of each object.
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(written(&mut sql).await, before, "rows written in {:?}", began.elapsed());
+    assert_eq!(locked(&mut sql).await, locks, "objects locked");
     let after = api_writes(&system).await;
     assert_eq!(after.len(), calls, "{:#?}", &after[calls..]);
 }
@@ -204,6 +216,13 @@ async fn written(sql: &mut PgConnection) -> BTreeMap<String, i64> {
                   FROM pg_stat_user_tables WHERE schemaname = 'everstep'";
     let rows = sqlx::query(select).fetch_all(sql).await.unwrap();
     rows.iter().map(|row| (row.get("name"), row.get("rows"))).collect()
+}
+
+/// The last transaction that locked or wrote each object's row: a submission locks it though it changes nothing.
+async fn locked(sql: &mut PgConnection) -> BTreeMap<String, String> {
+    let select = "SELECT name, concat_ws('/', xmin, xmax) AS last FROM everstep.owners";
+    let rows = sqlx::query(select).fetch_all(sql).await.unwrap();
+    rows.iter().map(|row| (row.get("name"), row.get("last"))).collect()
 }
 
 /// Waits until nothing but heartbeats was written for a second, and answers what had been: a server's counters lag.

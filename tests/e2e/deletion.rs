@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::system::{System, condition, workflow, workflow_run};
+use crate::support::system::{System, condition, observed, workflow, workflow_run};
 
 const LONG: &str = "{steps: [{name: nap, sleep: {for: 1h}}]}";
 
@@ -30,6 +30,39 @@ async fn run_of_a_deleted_object_is_cancelled_once() {
     all.counts("everstep_orphan_passes_total{result=\"done\"}", 3).await;
     assert_eq!(audited(&system).await, 1);
     assert_eq!(live(&system).await, 1, "the other goes on");
+}
+
+#[tokio::test]
+async fn runs_of_a_deleted_workflow_go_on_to_their_end_when_it_said_orphan() {
+    let system = System::new("orphan").await;
+    let mut all = system.start("all", &[("--orphan-period", "1s")]).await;
+    let spec = |policy: &str| format!("{{{policy}steps: [{{name: hold, waitForSignal: {{signal: go}}}}]}}");
+    let (orphan, background) = (spec("deletionPolicy: Orphan, "), spec("deletionPolicy: Background, "));
+    let manifests = [("said", &orphan), ("edited", &spec("")), ("gone", &background)];
+    system
+        .apply(&manifests.map(|(name, spec)| workflow(name, spec)).concat())
+        .await;
+    for (name, _) in manifests {
+        system
+            .until(name, "it waits", |it| it["status"]["run"]["phase"] == "Waiting")
+            .await;
+    }
+    system.apply(&workflow("edited", &orphan)).await;
+    let seen = |it: &Value| it["metadata"]["generation"] == 2 && observed(it);
+    system.until("edited", "the edit is seen", seen).await;
+    system
+        .kubectl(&["delete", "ewf", "said", "edited", "gone", "--wait=false"])
+        .await;
+    cancelled(&system, "gone").await;
+    all.counts("everstep_orphan_passes_total{result=\"done\"}", 3).await;
+    assert_eq!(live(&system).await, 2, "the others go on");
+
+    let mut sql = system.sql().await;
+    let go = "SELECT everstep.grant_namespace(SESSION_USER::text, namespace) FROM everstep.runs LIMIT 1;
+              SELECT everstep.signal(id, 'go', 'null') FROM everstep.runs WHERE finished_at IS NULL";
+    sqlx::raw_sql(go).execute(&mut sql).await.unwrap();
+    let ended = "SELECT count(*) FROM everstep.runs WHERE workflow IN ('said', 'edited') AND phase = 'Succeeded'";
+    system.until_count(ended, 2).await;
 }
 
 #[tokio::test]

@@ -130,8 +130,8 @@ const SPECS: &[(&str, &str, &str)] = &[
     ),
     (
         "deletion",
-        "{steps: [{name: a, set: {}}], deletionPolicy: Orphan}",
-        "spec.deletionPolicy: not supported yet",
+        "{steps: [{name: a, set: {}}], deletionPolicy: Foreground}",
+        "spec.deletionPolicy: must be one of Background, Orphan; Foreground is not supported yet",
     ),
     (
         "concurrency",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use everstep::store::{Bell, Command, DeletionPolicy, Retention, Submission};
+use everstep::store::{Bell, Command, DeletionPolicy, FactsOf, Retention, Submission};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -172,6 +172,52 @@ async fn suspending_the_workflow_pauses_what_sql_started_from_it_met_or_not() {
     for run in [met, arrived] {
         assert_eq!(mail(&mut rig, run).await, ["Pause", "Resume"]);
     }
+}
+
+/// What submit would tell, facts say; when it is told, there is nothing to submit.
+#[tokio::test]
+async fn live_run_that_has_not_heard_of_the_suspension_is_a_fact_until_it_has() {
+    let mut rig = shop().await;
+    let own = Submission {
+        start: wish("order").start,
+        ..order()
+    };
+    rig.submit(own).await;
+    start(&mut rig).await;
+    let worker = rig.worker().await;
+    rig.store.claim(worker, 10, None).await.unwrap();
+    assert!(!unpaused(&rig).await, "it is not suspended");
+    let suspended = |generation, commands| Submission {
+        suspended: true,
+        generation,
+        commands,
+        ..order()
+    };
+    rig.submit(suspended(2, Vec::new())).await;
+    for left in [2, 1] {
+        assert!(unpaused(&rig).await, "{left} have not heard of it");
+        rig.run(
+            "INSERT INTO everstep.inbox (run_id, kind, dedup_key, generation, payload, by)
+             SELECT id, 'Pause', 'order/2/Pause', 2, '{\"generation\": 2}'::json, 'test' FROM everstep.runs AS r
+             WHERE NOT EXISTS (SELECT 1 FROM everstep.inbox AS i WHERE i.run_id = r.id) ORDER BY id LIMIT 1",
+        )
+        .await;
+    }
+    assert!(!unpaused(&rig).await, "all have");
+    rig.submit(suspended(3, Vec::new())).await;
+    assert!(unpaused(&rig).await, "not of this generation's");
+    rig.submit(suspended(3, vec![Command::Pause])).await;
+    assert!(!unpaused(&rig).await);
+}
+
+async fn unpaused(rig: &Rig) -> bool {
+    let of = FactsOf {
+        uid: "order".to_owned(),
+        namespace: "shop".to_owned(),
+        workflow: "order".to_owned(),
+        start_key: None,
+    };
+    rig.store.facts(&[of]).await.unwrap()[0].unpaused
 }
 
 /// The claim meets the runs while the controller is writing: one of the two must see the other.

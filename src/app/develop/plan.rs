@@ -12,7 +12,7 @@ use crate::{
     },
     dev::manifests::{Manifests, identity},
     engine::Violation,
-    store::{DeletionPolicy, SignalWish, Start, Submission},
+    store::{SignalWish, Start, Submission},
 };
 
 /// Whatever started it in a cluster: here it is this command.
@@ -101,7 +101,7 @@ fn of_workflow(object: &Value, intent: Intent) -> Submission {
         workflow: name.clone(),
         name,
         generation: 1,
-        deletion_policy: DeletionPolicy::Background,
+        deletion_policy: intent.deletion_policy,
         retention: intent.retention,
         suspended: false,
         revision: intent.revision,

@@ -7,7 +7,7 @@ use super::intent::{Intent, Readiness, Start};
 pub(crate) use super::status::{Known, of};
 use crate::api::v1alpha1::WorkflowStatus;
 use crate::engine::{Phase, Summary, Violation};
-use crate::store::{Facts, Retention, RunFacts};
+use crate::store::{DeletionPolicy, Facts, Retention, RunFacts};
 
 pub(crate) const REVISION: &str = "00000000000000aa";
 
@@ -67,6 +67,7 @@ pub(crate) fn no_facts() -> Facts {
         wished: None,
         run_row_missing: false,
         retired: false,
+        unpaused: false,
         active: 0,
         stuck: None,
         succeeded: 0,
@@ -83,6 +84,7 @@ pub(crate) fn intent() -> Intent {
         },
         readiness: Readiness::Completed,
         retention: Retention::default(),
+        deletion_policy: DeletionPolicy::Background,
         suspend: false,
     }
 }

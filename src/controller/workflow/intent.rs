@@ -11,17 +11,24 @@ use crate::engine::{self, BODY_FIELDS, Definition, Violation};
 use crate::store;
 
 /// Fields around the definition that the schema knows and this release does not.
-const LATER: [&str; 7] = [
+const LATER: [&str; 6] = [
     "concurrency",
     "schedules",
     "startingDeadline",
     "missed",
     "maxCatchUp",
-    "deletionPolicy",
     "idempotencyKey",
 ];
 /// Fields around the definition that are supported.
-const AROUND: [&str; 6] = ["description", "start", "readiness", "retention", "onChange", "suspend"];
+const AROUND: [&str; 7] = [
+    "description",
+    "start",
+    "readiness",
+    "retention",
+    "onChange",
+    "deletionPolicy",
+    "suspend",
+];
 
 /// What is to be, in the words of engine and store.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +43,8 @@ pub struct Intent {
     pub readiness: Readiness,
     /// How long finished runs are kept.
     pub retention: store::Retention,
+    /// What happens to its runs when the object is gone.
+    pub deletion_policy: store::DeletionPolicy,
     /// Whether no run starts and no step begins.
     pub suspend: bool,
 }
@@ -91,6 +100,7 @@ pub fn of(uid: &str, spec: &Value) -> Result<Intent, Vec<Violation>> {
     let mut violations = unsupported(fields);
     let on_demand = choice(fields, "start", &["OnApply", "OnDemand"], &mut violations) == Some("OnDemand");
     let accepted = choice(fields, "readiness", &["Accepted", "Completed"], &mut violations) == Some("Accepted");
+    let deletion_policy = deletion_policy(fields, &mut violations);
     let suspend = switch(fields, "suspend", &mut violations);
     let work = match read(fields) {
         Ok(work) => {
@@ -125,6 +135,7 @@ pub fn of(uid: &str, spec: &Value) -> Result<Intent, Vec<Violation>> {
         start,
         readiness,
         retention: work.retention,
+        deletion_policy,
         suspend,
     })
 }
@@ -136,6 +147,8 @@ pub fn of(uid: &str, spec: &Value) -> Result<Intent, Vec<Violation>> {
 pub(crate) fn work_of(spec: &Value) -> Result<Work, Vec<Violation>> {
     let fields = fields(spec)?;
     let mut violations = unsupported(fields);
+    // A Workflow that is refused is run by nobody.
+    deletion_policy(fields, &mut violations);
     match read(fields) {
         Ok(work) if violations.is_empty() => Ok(work),
         Ok(_) => Err(violations),
@@ -243,6 +256,20 @@ fn choice<'a>(
     chosen
 }
 
+/// What happens to the runs of a Workflow or a WorkflowRun when the object is gone.
+pub(crate) fn deletion_policy(spec: &Map<String, Value>, violations: &mut Vec<Violation>) -> store::DeletionPolicy {
+    let given = spec.get("deletionPolicy").filter(|value| !value.is_null());
+    match given.map(Value::as_str) {
+        None | Some(Some("Background")) => store::DeletionPolicy::Background,
+        Some(Some("Orphan")) => store::DeletionPolicy::Orphan,
+        Some(_) => {
+            let message = "must be one of Background, Orphan; Foreground is not supported yet";
+            violations.push(violation("spec.deletionPolicy", message));
+            store::DeletionPolicy::Background
+        }
+    }
+}
+
 fn switch(spec: &Map<String, Value>, field: &str, violations: &mut Vec<Violation>) -> bool {
     match spec.get(field) {
         None | Some(Value::Null) => false,
@@ -338,6 +365,7 @@ mod tests {
             ("retention", json!({"succeeded": "1h"})),
             ("onChange", json!("Finish")),
             ("start", json!("OnDemand")),
+            ("deletionPolicy", json!("Orphan")),
             ("suspend", json!(true)),
             ("timeout", Value::Null),
         ] {
@@ -413,6 +441,29 @@ mod tests {
         assert!(of("u", &with("suspend", json!(true))).unwrap().suspend);
         let pausing = of("u", &with("onFailure", json!("Pause"))).unwrap();
         assert_ne!(pausing.revision, of("u", &hello()).unwrap().revision);
+    }
+
+    #[test]
+    fn deletion_policy_is_read_and_foreground_is_refused_whoever_starts_the_work() {
+        use store::DeletionPolicy::{Background, Orphan};
+        let read = |value| of("u", &with("deletionPolicy", value)).map(|intent| intent.deletion_policy);
+        assert_eq!(of("u", &hello()).unwrap().deletion_policy, Background);
+        assert_eq!(read(Value::Null), Ok(Background));
+        assert_eq!(read(json!("Background")), Ok(Background));
+        assert_eq!(read(json!("Orphan")), Ok(Orphan));
+        for wrong in [json!("Foreground"), json!("orphan"), json!(1)] {
+            let spec = with("deletionPolicy", wrong);
+            for violations in [of("u", &spec).unwrap_err(), work_of(&spec).unwrap_err()] {
+                let [violation] = &violations[..] else {
+                    panic!("{violations:?}")
+                };
+                assert_eq!(violation.path, "spec.deletionPolicy");
+                assert!(
+                    violation.message.contains("Foreground is not supported yet"),
+                    "{violation}"
+                );
+            }
+        }
     }
 
     #[test]

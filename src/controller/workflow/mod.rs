@@ -18,7 +18,7 @@ use super::run::{show, verdict};
 use super::{Error, Next, Shared, seen};
 use crate::api::v1alpha1::WorkflowStatus;
 use crate::engine::{Phase, Violation};
-use crate::store::{self, Command, DeletionPolicy, Facts, FactsOf, Submission};
+use crate::store::{self, Command, Facts, FactsOf, Submission};
 
 type Seen = seen::Seen<WorkflowStatus>;
 
@@ -121,11 +121,14 @@ fn wants(intent: &Intent, generation: i64, facts: &Facts) -> Wants {
         return Wants::NewerObject;
     }
     let known = owner.generation == generation && owner.revision == intent.revision;
-    // A run that SQL started while the suspension came is told with the next look: who has heard it is not told again.
-    let told = !intent.suspend;
     let goes_on = facts.run.as_ref().is_some_and(|run| !run.phase.is_terminal());
     let started = intent.start_key().is_none() || facts.wished.is_some() || facts.retired || goes_on;
-    match known && told && started && !facts.run_row_missing && !is_held(intent.suspend, facts) {
+    let converged = match intent.suspend {
+        // Nothing starts meanwhile, nor again.
+        true => !facts.unpaused,
+        false => started && !facts.run_row_missing && !is_held(false, facts),
+    };
+    match known && converged {
         true => Wants::Nothing,
         false => Wants::Submission,
     }
@@ -158,7 +161,7 @@ fn submission(key: &Key, seen: &Seen, intent: &Intent, commands: Vec<Command>) -
         name: key.name.to_string(),
         workflow: key.name.to_string(),
         generation: seen.generation,
-        deletion_policy: DeletionPolicy::Background,
+        deletion_policy: intent.deletion_policy,
         retention: intent.retention,
         suspended: intent.suspend,
         revision: intent.revision.clone(),
@@ -211,7 +214,7 @@ mod tests {
     use super::fixtures::{REVISION, facts as facts_of, intent, no_facts, run};
     use super::*;
     use crate::engine::Phase;
-    use crate::store::OwnerFacts;
+    use crate::store::{DeletionPolicy, OwnerFacts};
 
     fn owner(generation: i64, revision: &str) -> Option<OwnerFacts> {
         Some(OwnerFacts {
@@ -301,16 +304,29 @@ mod tests {
     }
 
     #[test]
-    fn suspended_object_is_handed_in_again_for_runs_that_began_meanwhile() {
+    fn suspended_object_is_handed_in_again_for_runs_that_were_not_told_and_for_nothing_else() {
         let suspended = Intent {
             suspend: true,
             ..intent()
         };
-        let facts = Facts {
+        let told = |facts| Facts {
             owner: owner(2, REVISION),
-            ..facts_of(&run("r", Phase::Succeeded))
+            ..facts
         };
-        assert_eq!(wants(&suspended, 2, &facts), Wants::Submission);
+        let lost = Facts {
+            run_row_missing: true,
+            ..no_facts()
+        };
+        for facts in [no_facts(), lost, facts_of(&run("r", Phase::Running))] {
+            let facts = told(facts);
+            assert_eq!(wants(&suspended, 2, &facts), Wants::Nothing, "{facts:?}");
+            assert_eq!(wants(&suspended, 3, &facts), Wants::Submission, "{facts:?}");
+            let unpaused = Facts {
+                unpaused: true,
+                ..facts
+            };
+            assert_eq!(wants(&suspended, 2, &unpaused), Wants::Submission);
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::controller::signal::intent::duration;
-use crate::controller::workflow::intent::{Readiness, Work, inline, present, violation, work_of};
+use crate::controller::workflow::intent::{Readiness, Work, deletion_policy, inline, present, violation, work_of};
 use crate::engine::Violation;
 use crate::store::{Command, DeletionPolicy, Retention};
 
@@ -171,16 +171,7 @@ pub(crate) fn of(uid: &str, name: &str, spec: &Value) -> Result<Wish, Vec<Violat
             Readiness::Completed,
         ),
     };
-    let deletion_policy = match text(spec, "deletionPolicy", &mut violations).as_deref() {
-        None | Some("Background") => DeletionPolicy::Background,
-        Some("Orphan") => DeletionPolicy::Orphan,
-        Some(_) => wrong(
-            &mut violations,
-            "deletionPolicy",
-            "Background, Orphan; Foreground is not supported yet",
-            DeletionPolicy::Background,
-        ),
-    };
+    let deletion_policy = deletion_policy(spec, &mut violations);
     let desired = match text(spec, "desiredState", &mut violations).as_deref() {
         None | Some("Running") => Desired::Running,
         Some("Paused") => Desired::Paused,

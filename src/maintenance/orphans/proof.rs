@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, ApiResource, GetParams, GroupVersionKind, ListParams};
@@ -13,6 +14,7 @@ use kube::core::{DynamicObject, Request};
 use kube::{Client, Resource};
 use serde::Deserialize;
 
+use super::crds::{Crds, Seen, Uids};
 use crate::store::LiveOwner;
 
 /// The longest one question may take.
@@ -39,9 +41,14 @@ pub(super) enum Doubt {
     /// The CRD is being deleted, and all objects with it: nobody asked for theirs.
     #[error("the CRD {0}.{GROUP} is being deleted")]
     CrdGoing(&'static str),
-    /// The CRD is another one than before: its objects vanished with the old one.
-    #[error("the CRD {0}.{GROUP} was replaced")]
-    OtherCrd(&'static str),
+    /// A CRD is another one than before: its objects vanished with the old one.
+    #[error(
+        "a CRD of {GROUP} was replaced, and the objects vanished with it; passes begin anew a quarter of an hour later"
+    )]
+    OtherCrds,
+    /// That was a while ago, and they have stayed: what was seen of objects before is to be forgotten.
+    #[error("a CRD of {GROUP} was replaced a quarter of an hour ago; passes begin anew with the next one")]
+    NewCrds,
 }
 
 /// Whether objects of this kind can be looked for.
@@ -52,8 +59,7 @@ pub(super) fn is_known(kind: &str) -> bool {
 /// Asks one API server.
 pub(super) struct Witness {
     client: Client,
-    /// The CRDs' UIDs when first seen, by plural.
-    crds: HashMap<&'static str, String>,
+    crds: Crds,
 }
 
 impl Witness {
@@ -61,12 +67,12 @@ impl Witness {
     pub(super) fn new(client: Client) -> Self {
         Self {
             client,
-            crds: HashMap::new(),
+            crds: Crds::default(),
         }
     }
 
-    /// Makes sure that this is the API server of cluster `theirs` and that it serves the kinds it served before.
-    pub(super) async fn check_server(&mut self, theirs: &str) -> Result<(), Doubt> {
+    /// Makes sure that this is the API server of cluster `theirs` and that it serves, at `now`, the kinds it served before.
+    pub(super) async fn check_server(&mut self, theirs: &str, now: Timestamp) -> Result<(), Doubt> {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         let here = uid(&ask(namespaces.get(OLDEST_NAMESPACE)).await?);
         if here != theirs {
@@ -76,18 +82,20 @@ impl Witness {
             });
         }
         let crds: Api<CustomResourceDefinition> = Api::all(self.client.clone());
+        let mut served = Uids::new();
         for (_, plural) in OWNERS {
             // Without its schema: that is large, and nested deeper than a stack may bear.
             let crd = ask(crds.get_metadata(&format!("{plural}.{GROUP}"))).await?;
             if crd.metadata.deletion_timestamp.is_some() {
                 return Err(Doubt::CrdGoing(plural));
             }
-            let crd = uid(&crd);
-            if *self.crds.entry(plural).or_insert_with(|| crd.clone()) != crd {
-                return Err(Doubt::OtherCrd(plural));
-            }
+            served.insert(plural, uid(&crd));
         }
-        Ok(())
+        match self.crds.see(served, now) {
+            Seen::Known => Ok(()),
+            Seen::Others => Err(Doubt::OtherCrds),
+            Seen::Settled => Err(Doubt::NewCrds),
+        }
     }
 
     /// Which of these namespaces are gone or going: all that was in them goes with them.
@@ -178,7 +186,6 @@ mod tests {
     use axum::extract::State;
     use axum::http::{StatusCode, Uri, header};
     use axum::response::IntoResponse;
-    use jiff::Timestamp;
     use serde_json::{Value, json};
     use tokio::net::TcpListener;
 
@@ -261,7 +268,7 @@ mod tests {
 
     /// As a pass asks: whether it would cancel.
     async fn proven(witness: &mut Witness) -> Result<bool, Doubt> {
-        witness.check_server("cluster").await?;
+        witness.check_server("cluster", Timestamp::UNIX_EPOCH).await?;
         witness.is_gone(&owner()).await
     }
 
