@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{
     definition::{Action, Definition, List, json_bytes},
+    effect::{Effect, effects},
     error::StepError,
     event::StepName,
     phase::{Parking, Phase, RunResult},
@@ -35,6 +36,9 @@ pub struct Summary {
     /// `retry or terminate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting_for: Option<String>,
+    /// When the run wants to be woken: its earliest timer, of whatever is open. A parked run has a row of `timers` for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wake_at: Option<Timestamp>,
     /// Why the run stands still by itself, as a CamelCase reason: only a person moves it. A run that somebody paused has
     /// none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -85,6 +89,7 @@ pub fn summary(run: &Run, def: &Definition) -> Summary {
         finished_at: run.finished_at,
         step,
         waiting_for: waiting_for(run, def),
+        wake_at: wake_at(run, def),
         stalled: run.parked.map(|parked| parked.as_str().to_owned()),
         progress: format!("{ended}/{}", def.range(List::Main).len()),
         attempts: oldest.map_or(run.last_attempts, OpenStep::attempts),
@@ -121,6 +126,13 @@ fn waiting_for(run: &Run, def: &Definition) -> Option<String> {
             Some(format!("signal {name}{until}"))
         }
     }
+}
+
+fn wake_at(run: &Run, def: &Definition) -> Option<Timestamp> {
+    effects(run, def).into_iter().find_map(|effect| match effect {
+        Effect::WakeAt { at } => Some(at),
+        Effect::Perform { .. } | Effect::AwaitSignal { .. } => None,
+    })
 }
 
 /// The step whose failure the run stands still for.
@@ -259,6 +271,29 @@ mod tests {
         assert_eq!(
             (done.error, done.output, done.output_omitted),
             (Some(expected), None, false)
+        );
+    }
+
+    #[test]
+    fn a_run_says_when_it_wants_to_be_woken_whatever_its_oldest_step_waits_for() {
+        let wait = |name: &str| json!({"name": name, "needs": [], "waitForSignal": {"signal": "go"}});
+        let mut run = Driven::claimed(&json!({
+            "timeout": "2h",
+            "steps": [wait("a"), {"name": "nap", "needs": [], "sleep": {"for": "1h"}}],
+            "finally": [wait("z")],
+        }));
+        let naps = look(&run);
+        assert_eq!(
+            (naps.phase, naps.waiting_for.as_deref(), naps.wake_at),
+            (Phase::Waiting, Some("signal go"), Some(at(3600)))
+        );
+        run.timers_at(3600);
+        assert_eq!(look(&run).wake_at, Some(at(7200)), "its timeout");
+        run.signal(1, "go", json!(1));
+        let ending = look(&run);
+        assert_eq!(
+            (ending.phase, ending.waiting_for.as_deref(), ending.wake_at),
+            (Phase::Waiting, Some("signal go"), None)
         );
     }
 

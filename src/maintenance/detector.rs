@@ -1,5 +1,5 @@
-//! Looks for stuck runs, beside the controller that leads, and keeps what it saw for the metrics. It mends nothing: what
-//! can be mended has a sweep, and what it finds is what no sweep could mend, or what waits for a person.
+//! Looks for stuck runs, beside the controller that leads, and keeps what it saw for the metrics. Of what it finds it mends
+//! only what nothing moves any more, which no sweep would ever meet again. The rest has a sweep, or waits for a person.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::store::{Error, Store, Stuck, StuckReason};
 
 /// Between two looks.
 const PERIOD: Duration = Duration::from_secs(10);
-/// Runs that nothing moves are looked for with every so many looks: that reads every live run.
+/// Runs that nothing moves are looked for, and put back, with every so many looks: that reads every live run.
 const UNMOVED_EVERY: u64 = 30;
 
 /// What the last look saw.
@@ -45,37 +45,60 @@ impl Seen {
 pub async fn run(store: Store, seen: Arc<Seen>, mut leading: Leading, shutdown: CancellationToken) {
     let mut health = Health::of("stuck runs");
     let mut ending = leading.clone();
-    let mut unmoved = None;
-    let looks = async {
-        for look in 0_u64.. {
+    let reigns = async {
+        loop {
             leading.begins().await;
-            match once(&store, look.is_multiple_of(UNMOVED_EVERY), &mut unmoved).await {
-                Ok(stuck) => {
-                    health.worked();
-                    say(&seen.last().stuck, &stuck);
-                    let at = Some(store.now());
-                    seen.set(Sight { at, stuck });
-                }
-                Err(error) => health.failed(&error),
-            }
             tokio::select! {
-                () = tokio::time::sleep(PERIOD) => {}
+                () = looks(&store, &seen, &mut health) => {}
                 // Who does not lead has nothing to say of what another one sees.
                 () = ending.ends() => seen.set(Sight::default()),
             }
         }
     };
-    shutdown.run_until_cancelled(looks).await;
+    shutdown.run_until_cancelled(reigns).await;
 }
 
-/// One look; `unmoved` is what was seen when runs that nothing moves were looked for last.
-async fn once(store: &Store, anew: bool, unmoved: &mut Option<Stuck>) -> Result<Vec<Stuck>, Error> {
-    let mut stuck = store.stuck().await?;
-    if anew {
+/// Looks for ever, at everything at first.
+async fn looks(store: &Store, seen: &Seen, health: &mut Health) {
+    let mut looks = 0_u64;
+    let mut unmoved = None;
+    loop {
+        // While some remain, another repair follows at once.
+        let all = unmoved.is_some() || looks.is_multiple_of(UNMOVED_EVERY);
+        match once(store, all, &mut unmoved).await {
+            Ok(stuck) => {
+                looks += 1;
+                health.worked();
+                say(&seen.last().stuck, &stuck);
+                let at = Some(store.now());
+                seen.set(Sight { at, stuck });
+            }
+            Err(error) => health.failed(&error),
+        }
+        tokio::time::sleep(PERIOD).await;
+    }
+}
+
+/// One look; `unmoved` is what was left when runs that nothing moves were put back last.
+async fn once(store: &Store, all: bool, unmoved: &mut Option<Stuck>) -> Result<Vec<Stuck>, Error> {
+    if all {
+        put_back(store).await?;
         *unmoved = store.unmoved().await?;
     }
+    let mut stuck = store.stuck().await?;
     stuck.extend(*unmoved);
     Ok(stuck)
+}
+
+async fn put_back(store: &Store) -> Result<(), Error> {
+    let runs = store.repair().await?;
+    if runs > 0 {
+        tracing::warn!(
+            runs,
+            "runs that nothing moved any more were put back; their rows of `active` or `timers` were lost"
+        );
+    }
+    Ok(())
 }
 
 /// Says once that runs are stuck for a reason, and once that none are any more.

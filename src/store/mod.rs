@@ -40,6 +40,7 @@ mod pool;
 mod post;
 mod project;
 mod recovery;
+mod repair;
 mod retention;
 mod retry;
 mod row;

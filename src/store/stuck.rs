@@ -51,8 +51,11 @@ macro_rules! stuck {
     };
 }
 
-/// Runs that nothing moves, with the same columns. What is missing has no index: for all of them, this reads every live run. A
-/// wait for a signal may have no end, and a worker that has just parked a run has written all of it in one statement.
+/// Runs that nothing moves, with the same columns. What is missing has no index: for all of them, this reads every live run.
+///
+/// In every snapshot of the database a live run is in `active`, has a timer or has untaken mail, but for those that stand still
+/// and those that wait for signals alone: whatever takes one of these away gives another in the same statement. So one
+/// statement, which has one snapshot, never meets a run that is between two of them.
 macro_rules! unmoved {
     ($runs:literal) => {
         concat!(
@@ -61,12 +64,21 @@ macro_rules! unmoved {
   ",
             $runs,
             "
-  WHERE r.finished_at IS NULL AND r.phase NOT IN ('Paused', 'Blocked', 'Waiting')
+  WHERE r.finished_at IS NULL AND r.phase NOT IN ('Paused', 'Blocked')
     AND r.created_at < (SELECT late FROM clock)
     AND NOT EXISTS (SELECT 1 FROM everstep.active AS a WHERE a.run_id = r.id)
     AND NOT EXISTS (SELECT 1 FROM everstep.timers AS t WHERE t.run_id = r.id)
     AND NOT EXISTS (
       SELECT 1 FROM everstep.inbox AS i WHERE i.run_id = r.id AND i.taken_seq IS NULL AND i.outcome IS NULL)
+    -- A wait for a signal may have no end, also in `finally`, where a cancelled run is Cancelling. What a run was told to wait
+    -- for holds as long as nothing was decided since. Earlier releases told of an end in words alone.
+    AND (CASE WHEN r.phase = 'Waiting'
+        OR r.phase = 'Cancelling' AND everstep.readable(r.summary) ->> 'waitingFor' LIKE 'signal %'
+      THEN
+        everstep.readable(r.summary) ->> 'wakeAt' IS NULL
+        AND (everstep.readable(r.summary) ->> 'waitingFor' ~ ' until [0-9-]{10}T[0-9:]{8}Z$') IS NOT TRUE
+        AND NOT EXISTS (SELECT 1 FROM everstep.journal AS j WHERE j.run_id = r.id AND j.seq > r.summary_seq)
+      END) IS NOT TRUE
 "
         )
     };

@@ -202,6 +202,7 @@ pub(crate) fn told(phase: Phase) -> Told {
         finished_at: phase.is_terminal().then_some(at),
         step: None,
         waiting_for: None,
+        wake_at: None,
         stalled: None,
         progress: "1/2".to_owned(),
         attempts: 1,

@@ -188,7 +188,7 @@ pub(crate) fn stuck(facts: &Facts) -> Option<Draft> {
         StuckReason::Blocked => ("the definition changed in what has begun", "revert the edit"),
         StuckReason::NoMover => (
             "nothing moves the run",
-            "this is a defect: please report it with `everstep history` of the run",
+            "it is put back within five minutes; if it is not, please report it with `everstep history` of the run",
         ),
     };
     let others = match runs {

@@ -23,6 +23,7 @@ pub(crate) fn run(name: &str, phase: Phase) -> RunFacts {
         finished_at: phase.is_terminal().then(|| at(5)),
         step: (!phase.is_terminal()).then(|| "greet".to_owned()),
         waiting_for: None,
+        wake_at: None,
         stalled: None,
         progress: "1/3".to_owned(),
         attempts: 1,
