@@ -109,6 +109,7 @@ fn worker_figures(counters: &Counters) -> WorkerFigures {
         finished: counters.finished.get().into_iter().map(finished_figures).collect(),
         fenced: counters.registrations.get().saturating_sub(1),
         claims_expired: counters.claims_expired.get(),
+        set_aside: counters.set_aside.get(),
     }
 }
 
@@ -170,5 +171,17 @@ fn controller_figures(controller: &Controller, orphans: &orphans::Counters) -> C
         orphan_passes_given_up: of(&orphans.given_up),
         orphan_brake: orphans.brake.load(Relaxed),
         leads: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_that_were_set_aside_are_shown() {
+        let counters = Counters::default();
+        counters.set_aside.add(3);
+        assert_eq!(worker_figures(&counters).set_aside, 3);
     }
 }

@@ -38,6 +38,14 @@ macro_rules! stuck {
   JOIN everstep.workers AS k ON k.id = a.worker_id AND k.expires_at >= (SELECT late FROM clock)
   JOIN everstep.runs AS r ON r.id = a.run_id
   WHERE r.deadline < (SELECT late FROM clock) AND r.phase IN ('Running', 'Waiting', 'Sleeping')
+    AND (a.aside_until > (SELECT now FROM clock)) IS NOT TRUE
+  UNION ALL
+  -- Held by somebody who lives and says that it cannot carry it.
+  SELECT a.run_id, 'SetAside',
+    greatest(a.ready_at, (SELECT j.at FROM everstep.journal AS j WHERE j.run_id = a.run_id ORDER BY j.seq DESC LIMIT 1))
+  FROM everstep.active AS a
+  JOIN everstep.workers AS k ON k.id = a.worker_id AND k.expires_at >= (SELECT late FROM clock)
+  WHERE a.aside_until > (SELECT now FROM clock)
   UNION ALL
   SELECT r.id,
     CASE WHEN r.phase = 'Blocked' THEN 'Blocked' ELSE coalesce(everstep.readable(r.summary) ->> 'stalled', 'Paused') END,
@@ -135,6 +143,8 @@ pub enum StuckReason {
     TimerOverdue,
     /// It should have timed out, and its worker lives.
     DeadlineOverdue,
+    /// Its worker lives, and cannot carry it.
+    SetAside,
     /// A person paused it.
     Paused,
     /// It failed under `onFailure: Pause`.
@@ -149,11 +159,12 @@ pub enum StuckReason {
 
 impl StuckReason {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Unclaimed,
         Self::ClaimExpired,
         Self::TimerOverdue,
         Self::DeadlineOverdue,
+        Self::SetAside,
         Self::Paused,
         Self::PausedOnFailure,
         Self::CompensationFailed,
@@ -169,6 +180,7 @@ impl StuckReason {
             Self::ClaimExpired => "ClaimExpired",
             Self::TimerOverdue => "TimerOverdue",
             Self::DeadlineOverdue => "DeadlineOverdue",
+            Self::SetAside => "SetAside",
             Self::Paused => "Paused",
             Self::PausedOnFailure => "PausedOnFailure",
             Self::CompensationFailed => "CompensationFailed",
@@ -181,7 +193,12 @@ impl StuckReason {
     #[must_use]
     pub fn waits_for_a_person(self) -> bool {
         match self {
-            Self::Unclaimed | Self::ClaimExpired | Self::TimerOverdue | Self::DeadlineOverdue | Self::NoMover => false,
+            Self::Unclaimed
+            | Self::ClaimExpired
+            | Self::TimerOverdue
+            | Self::DeadlineOverdue
+            | Self::SetAside
+            | Self::NoMover => false,
             Self::Paused | Self::PausedOnFailure | Self::CompensationFailed | Self::Blocked => true,
         }
     }

@@ -1,5 +1,7 @@
 //! Which runs are stuck, and which are not.
 
+use std::time::Duration;
+
 use everstep::engine::Phase;
 use everstep::store::{Append, FactsOf, StuckFacts, StuckReason, Submission, Then};
 use uuid::Uuid;
@@ -123,6 +125,48 @@ async fn a_run_that_a_living_worker_lets_pass_its_deadline_is_stuck() {
         rig.owners("", 10).await,
         [("a".to_owned(), StuckReason::DeadlineOverdue)]
     );
+}
+
+/// Its worker says so again and again; what it says no more is not so.
+#[tokio::test]
+async fn a_run_that_a_living_worker_cannot_carry_is_stuck_as_long_as_it_says_so() {
+    const HOLDS: Duration = Duration::from_secs(300);
+    let mut rig = rig().await;
+    let run = rig.start("a").await;
+    let (worker, _) = rig.owned().await;
+    rig.run("UPDATE everstep.workers SET expires_at = expires_at + interval '1 hour'")
+        .await;
+    let mut told = told(Phase::Running);
+    told.deadline = Some(rig.store.now());
+    let runs = Append {
+        then: Then::Keep { told: Some(told) },
+        at: rig.store.now(),
+        ..step(run, 1)
+    };
+    rig.store.append(&[runs]).await.unwrap();
+    let stranger = rig.worker().await;
+    rig.store.set_aside(stranger, &[run], HOLDS).await.unwrap();
+    assert_eq!(rig.stuck().await, [], "it is another's");
+    rig.store.set_aside(worker, &[run], HOLDS).await.unwrap();
+    assert_eq!(rig.stuck().await, [(StuckReason::SetAside, 1)]);
+    assert_eq!(rig.owners("", 10).await, [("a".to_owned(), StuckReason::SetAside)]);
+    rig.later("4 minutes").await;
+    assert_eq!(
+        rig.stuck().await,
+        [(StuckReason::SetAside, 1)],
+        "not for its deadline, too"
+    );
+    let oldest = rig.store.stuck().await.unwrap()[0].oldest;
+    assert!(
+        (240..270).contains(&oldest.as_secs()),
+        "since its last decision: {oldest:?}"
+    );
+    rig.later("6 minutes").await;
+    assert_eq!(rig.stuck().await, [(StuckReason::DeadlineOverdue, 1)]);
+    rig.store.set_aside(worker, &[run], HOLDS).await.unwrap();
+    rig.run("UPDATE everstep.workers SET expires_at = expires_at - interval '2 hours'")
+        .await;
+    assert_eq!(rig.stuck().await, [(StuckReason::ClaimExpired, 1)]);
 }
 
 #[tokio::test]

@@ -173,6 +173,10 @@ pub(crate) fn stuck(facts: &Facts) -> Option<Draft> {
             "the run's timeout has passed and its worker lives",
             "see the log of the worker",
         ),
+        StuckReason::SetAside => (
+            "the run's worker lives and cannot carry it",
+            "see the log of the worker, which says why",
+        ),
         StuckReason::Paused => (
             "the run was paused",
             "take back `suspend`, or `desiredState: Paused`, when it shall go on",
