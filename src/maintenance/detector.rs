@@ -82,23 +82,24 @@ async fn looks(store: &Store, seen: &Seen, health: &mut Health) {
 /// One look; `unmoved` is what was left when runs that nothing moves were put back last.
 async fn once(store: &Store, all: bool, unmoved: &mut Option<Stuck>) -> Result<Vec<Stuck>, Error> {
     if all {
-        put_back(store).await?;
-        *unmoved = store.unmoved().await?;
+        *unmoved = put_back(store).await?;
     }
     let mut stuck = store.stuck().await?;
     stuck.extend(*unmoved);
     Ok(stuck)
 }
 
-async fn put_back(store: &Store) -> Result<(), Error> {
+/// Puts back what nothing moves; answers what is left, which is more than one repair takes.
+async fn put_back(store: &Store) -> Result<Option<Stuck>, Error> {
     let runs = store.repair().await?;
-    if runs > 0 {
-        tracing::warn!(
-            runs,
-            "runs that nothing moved any more were put back; their rows of `active` or `timers` were lost"
-        );
+    if runs == 0 {
+        return Ok(None);
     }
-    Ok(())
+    tracing::warn!(
+        runs,
+        "runs that nothing moved any more were put back; their rows of `active` or `timers` were lost"
+    );
+    store.unmoved().await
 }
 
 /// Says once that runs are stuck for a reason, and once that none are any more.

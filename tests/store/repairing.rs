@@ -7,8 +7,8 @@ use std::{
 
 use everstep::engine::{Phase, Summary};
 use everstep::leading::Leading;
-use everstep::maintenance::detector::{self, Seen};
-use everstep::store::{Append, Appended, Then, Told};
+use everstep::maintenance::detector::{self, Seen, Sight};
+use everstep::store::{Append, Appended, StuckReason, Then, Told};
 use sqlx::{Connection, PgConnection};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -171,11 +171,11 @@ async fn run_that_is_being_woken_meanwhile_is_not_put_back() {
     assert_eq!(rig.count("active WHERE worker_id IS NULL").await, 1);
 }
 
-/// Waits until the detector has looked, or has nothing to say any more.
-async fn until_looked(seen: &Seen, looked: bool) {
+/// Waits until the detector has seen this; sooner than it looks for lost runs again.
+async fn until_seen(seen: &Seen, what: impl Fn(&Sight) -> bool) {
     let until = Instant::now() + Duration::from_secs(60);
-    while seen.last().at.is_some() != looked {
-        assert!(Instant::now() < until, "it has not looked: {:?}", seen.last());
+    while !what(&seen.last()) {
+        assert!(Instant::now() < until, "it has not seen it: {:?}", seen.last());
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -194,15 +194,46 @@ async fn who_begins_to_lead_puts_back_what_was_lost_at_once() {
         shutdown.clone(),
     ));
     told.say(true);
-    until_looked(&seen, true).await;
+    until_seen(&seen, |sight| sight.at.is_some()).await;
     told.say(false);
-    until_looked(&seen, false).await;
+    until_seen(&seen, |sight| sight.at.is_none()).await;
     rig.run("DELETE FROM everstep.timers").await;
     rig.later("2 minutes").await;
     told.say(true);
-    until_looked(&seen, true).await;
+    until_seen(&seen, |sight| sight.at.is_some()).await;
     assert_eq!(rig.repaired().await, ["a"]);
     assert_eq!(seen.last().stuck, [], "what was put back is not stuck");
+    shutdown.cancel();
+    detector.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_more_than_one_repair_takes_is_seen_as_stuck_until_the_next_look() {
+    let mut rig = rig().await;
+    rig.start("a").await;
+    rig.run(
+        "INSERT INTO everstep.runs (id, namespace, workflow, start_key, definition_id, trigger, created_at)
+         SELECT everstep.uuidv7(), 'shop', 'lost', 'k' || n, d.id, 'SQL', everstep.now() - interval '1 hour'
+         FROM everstep.definitions AS d, generate_series(1, 10001) AS n",
+    )
+    .await;
+    let (seen, shutdown) = (Arc::new(Seen::default()), CancellationToken::new());
+    let detector = tokio::spawn(detector::run(
+        rig.store.clone(),
+        Arc::clone(&seen),
+        Leading::always(),
+        shutdown.clone(),
+    ));
+    until_seen(&seen, |sight| sight.at.is_some()).await;
+    let stuck: Vec<_> = seen
+        .last()
+        .stuck
+        .iter()
+        .map(|stuck| (stuck.reason, stuck.runs))
+        .collect();
+    assert_eq!(stuck, [(StuckReason::NoMover, 1)]);
+    until_seen(&seen, |sight| sight.stuck.is_empty()).await;
+    assert_eq!(rig.count("audit WHERE operation = 'repaired'").await, 10_001);
     shutdown.cancel();
     detector.await.unwrap();
 }
