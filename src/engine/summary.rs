@@ -43,6 +43,9 @@ pub struct Summary {
     /// none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stalled: Option<String>,
+    /// Since when it stands still, by itself or because somebody paused it; what comes meanwhile does not change it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub still_since: Option<Timestamp>,
     /// Steps that ended of all steps: `2/5`.
     pub progress: String,
     /// Attempts of the oldest open step, or of the last one that ended.
@@ -91,6 +94,7 @@ pub fn summary(run: &Run, def: &Definition) -> Summary {
         waiting_for: waiting_for(run, def),
         wake_at: wake_at(run, def),
         stalled: run.parked.map(|parked| parked.as_str().to_owned()),
+        still_since: run.still_since,
         progress: format!("{ended}/{}", def.range(List::Main).len()),
         attempts: oldest.map_or(run.last_attempts, OpenStep::attempts),
         error: error(run),
@@ -177,7 +181,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::engine::{ErrorKind, Input, testing::*};
+    use crate::engine::{ErrorKind, Input, Mail, testing::*};
 
     fn look(run: &Driven) -> Summary {
         summary(&run.run, &run.def)
@@ -295,6 +299,46 @@ mod tests {
             (ending.phase, ending.waiting_for.as_deref(), ending.wake_at),
             (Phase::Waiting, Some("signal go"), None)
         );
+    }
+
+    #[test]
+    fn a_run_says_since_when_it_stands_still_whatever_comes_meanwhile() {
+        let wait = json!({"name": "w", "needs": [], "waitForSignal": {"signal": "go"}});
+        let mut paused = Driven::claimed(&json!({"steps": [wait]}));
+        assert_eq!(look(&paused).still_since, None);
+        paused.now = at(60);
+        paused.mail(Mail::Pause { generation: 1 });
+        let get = json!({"name": "a", "needs": [], "http": {"url": "https://h/"}});
+        let mut failed = Driven::claimed(&json!({"onFailure": "Pause", "steps": [get]}));
+        let undo = json!({"http": {"url": "https://h/"}, "retry": {"maxAttempts": 1}});
+        let mut half_undone = Driven::claimed(&json!({"steps": [
+            {"name": "done", "set": {}, "compensate": undo},
+            {"name": "a", "fail": {"code": "NO", "message": "no"}},
+        ]}));
+        for (run, step) in [(&mut failed, "a"), (&mut half_undone, "done")] {
+            run.now = at(60);
+            run.succeed(step, http(404));
+        }
+        for (name, run) in [
+            ("paused", &mut paused),
+            ("failed", &mut failed),
+            ("half undone", &mut half_undone),
+        ] {
+            run.now = at(900);
+            run.signal(1, "other", json!(1));
+            let shown = look(run);
+            assert_eq!(
+                (shown.phase, shown.still_since),
+                (Phase::Paused, Some(at(60))),
+                "{name}"
+            );
+        }
+        paused.mail(Mail::Resume { generation: 2 });
+        failed.retry();
+        half_undone.retry();
+        for run in [&paused, &failed, &half_undone] {
+            assert_eq!(look(run).still_since, None);
+        }
     }
 
     #[test]

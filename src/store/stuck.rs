@@ -49,7 +49,9 @@ macro_rules! stuck {
   UNION ALL
   SELECT r.id,
     CASE WHEN r.phase = 'Blocked' THEN 'Blocked' ELSE coalesce(everstep.readable(r.summary) ->> 'stalled', 'Paused') END,
-    coalesce((SELECT j.at FROM everstep.journal AS j WHERE j.run_id = r.id ORDER BY j.seq DESC LIMIT 1), r.created_at)
+    -- Earlier releases do not tell since when: of their runs it is the last decision, be it that a letter was put by.
+    coalesce((everstep.readable(r.summary) ->> 'stillSince')::timestamptz,
+      (SELECT j.at FROM everstep.journal AS j WHERE j.run_id = r.id ORDER BY j.seq DESC LIMIT 1), r.created_at)
   ",
             $runs,
             "

@@ -204,6 +204,7 @@ pub(crate) fn told(phase: Phase) -> Told {
         waiting_for: None,
         wake_at: None,
         stalled: None,
+        still_since: None,
         progress: "1/2".to_owned(),
         attempts: 1,
         error: None,

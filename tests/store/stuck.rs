@@ -209,6 +209,37 @@ async fn what_waits_for_a_person_is_stuck_at_once_by_its_reason_and_what_ended_i
     assert_eq!(rig.owners("", 10).await, expected);
 }
 
+/// A run may be paused for weeks while signals come.
+#[tokio::test]
+async fn a_run_stands_still_since_it_was_told_to_and_not_since_its_last_letter() {
+    let rig = rig().await;
+    let (told, earlier) = (rig.start("told").await, rig.start("earlier").await);
+    let since = "2020-01-01T00:00:00.5Z".parse().unwrap();
+    let letter = rig.store.now();
+    for (run, still_since) in [(told, Some(since)), (earlier, None)] {
+        let mut paused = standing(run, 1, Phase::Paused, Some("PausedOnFailure"));
+        if let Then::Park { told, .. } = &mut paused.then {
+            told.summary.still_since = still_since;
+        }
+        let again = Append {
+            seq: 2,
+            nonce: 2,
+            at: letter,
+            ..paused.clone()
+        };
+        rig.store.append(&[paused]).await.unwrap();
+        rig.store.append(&[again]).await.unwrap();
+    }
+    assert_eq!(rig.stuck_of("told").await.unwrap().since, since);
+    assert_eq!(
+        rig.stuck_of("earlier").await.unwrap().since,
+        letter,
+        "its release did not tell"
+    );
+    let oldest = rig.store.stuck().await.unwrap()[0].oldest;
+    assert!(oldest > Duration::from_secs(6 * 365 * 24 * 3600), "{oldest:?}");
+}
+
 #[tokio::test]
 async fn an_object_is_told_why_its_run_is_stuck_and_since_when_until_it_moves() {
     let mut shop = shop().await;

@@ -25,6 +25,7 @@ pub(crate) fn run(name: &str, phase: Phase) -> RunFacts {
         waiting_for: None,
         wake_at: None,
         stalled: None,
+        still_since: None,
         progress: "1/3".to_owned(),
         attempts: 1,
         error: None,
