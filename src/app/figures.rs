@@ -109,6 +109,7 @@ fn worker_figures(counters: &Counters) -> WorkerFigures {
         finished: counters.finished.get().into_iter().map(finished_figures).collect(),
         fenced: counters.registrations.get().saturating_sub(1),
         claims_expired: counters.claims_expired.get(),
+        set_aside: counters.set_aside.get(),
     }
 }
 
@@ -171,5 +172,17 @@ fn controller_figures(controller: &Controller, orphans: &orphans::Counters, lead
         // Who does not lead weighs nothing: its brake stands as it was.
         orphan_brake: leads && orphans.brake.load(Relaxed),
         leads,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_that_were_set_aside_are_shown() {
+        let counters = Counters::default();
+        counters.set_aside.add(3);
+        assert_eq!(worker_figures(&counters).set_aside, 3);
     }
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{
     definition::{Action, Definition, List, json_bytes},
+    effect::{Effect, effects},
     error::StepError,
     event::StepName,
     phase::{Parking, Phase, RunResult},
@@ -35,10 +36,16 @@ pub struct Summary {
     /// `retry or terminate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting_for: Option<String>,
+    /// When the run wants to be woken: its earliest timer, of whatever is open. A parked run has a row of `timers` for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wake_at: Option<Timestamp>,
     /// Why the run stands still by itself, as a CamelCase reason: only a person moves it. A run that somebody paused has
     /// none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stalled: Option<String>,
+    /// Since when it stands still, by itself or because somebody paused it; what comes meanwhile does not change it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub still_since: Option<Timestamp>,
     /// Steps that ended of all steps: `2/5`.
     pub progress: String,
     /// Attempts of the oldest open step, or of the last one that ended.
@@ -85,7 +92,9 @@ pub fn summary(run: &Run, def: &Definition) -> Summary {
         finished_at: run.finished_at,
         step,
         waiting_for: waiting_for(run, def),
+        wake_at: wake_at(run, def),
         stalled: run.parked.map(|parked| parked.as_str().to_owned()),
+        still_since: run.still_since,
         progress: format!("{ended}/{}", def.range(List::Main).len()),
         attempts: oldest.map_or(run.last_attempts, OpenStep::attempts),
         error: error(run),
@@ -121,6 +130,13 @@ fn waiting_for(run: &Run, def: &Definition) -> Option<String> {
             Some(format!("signal {name}{until}"))
         }
     }
+}
+
+fn wake_at(run: &Run, def: &Definition) -> Option<Timestamp> {
+    effects(run, def).into_iter().find_map(|effect| match effect {
+        Effect::WakeAt { at } => Some(at),
+        Effect::Perform { .. } | Effect::AwaitSignal { .. } => None,
+    })
 }
 
 /// The step whose failure the run stands still for.
@@ -165,7 +181,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::engine::{ErrorKind, Input, testing::*};
+    use crate::engine::{ErrorKind, Input, Mail, testing::*};
 
     fn look(run: &Driven) -> Summary {
         summary(&run.run, &run.def)
@@ -260,6 +276,69 @@ mod tests {
             (done.error, done.output, done.output_omitted),
             (Some(expected), None, false)
         );
+    }
+
+    #[test]
+    fn a_run_says_when_it_wants_to_be_woken_whatever_its_oldest_step_waits_for() {
+        let wait = |name: &str| json!({"name": name, "needs": [], "waitForSignal": {"signal": "go"}});
+        let mut run = Driven::claimed(&json!({
+            "timeout": "2h",
+            "steps": [wait("a"), {"name": "nap", "needs": [], "sleep": {"for": "1h"}}],
+            "finally": [wait("z")],
+        }));
+        let naps = look(&run);
+        assert_eq!(
+            (naps.phase, naps.waiting_for.as_deref(), naps.wake_at),
+            (Phase::Waiting, Some("signal go"), Some(at(3600)))
+        );
+        run.timers_at(3600);
+        assert_eq!(look(&run).wake_at, Some(at(7200)), "its timeout");
+        run.signal(1, "go", json!(1));
+        let ending = look(&run);
+        assert_eq!(
+            (ending.phase, ending.waiting_for.as_deref(), ending.wake_at),
+            (Phase::Waiting, Some("signal go"), None)
+        );
+    }
+
+    #[test]
+    fn a_run_says_since_when_it_stands_still_whatever_comes_meanwhile() {
+        let wait = json!({"name": "w", "needs": [], "waitForSignal": {"signal": "go"}});
+        let mut paused = Driven::claimed(&json!({"steps": [wait]}));
+        assert_eq!(look(&paused).still_since, None);
+        paused.now = at(60);
+        paused.mail(Mail::Pause { generation: 1 });
+        let get = json!({"name": "a", "needs": [], "http": {"url": "https://h/"}});
+        let mut failed = Driven::claimed(&json!({"onFailure": "Pause", "steps": [get]}));
+        let undo = json!({"http": {"url": "https://h/"}, "retry": {"maxAttempts": 1}});
+        let mut half_undone = Driven::claimed(&json!({"steps": [
+            {"name": "done", "set": {}, "compensate": undo},
+            {"name": "a", "fail": {"code": "NO", "message": "no"}},
+        ]}));
+        for (run, step) in [(&mut failed, "a"), (&mut half_undone, "done")] {
+            run.now = at(60);
+            run.succeed(step, http(404));
+        }
+        for (name, run) in [
+            ("paused", &mut paused),
+            ("failed", &mut failed),
+            ("half undone", &mut half_undone),
+        ] {
+            run.now = at(900);
+            run.signal(1, "other", json!(1));
+            let shown = look(run);
+            assert_eq!(
+                (shown.phase, shown.still_since),
+                (Phase::Paused, Some(at(60))),
+                "{name}"
+            );
+        }
+        paused.mail(Mail::Resume { generation: 2 });
+        failed.retry();
+        half_undone.retry();
+        for run in [&paused, &failed, &half_undone] {
+            assert_eq!(look(run).still_since, None);
+        }
     }
 
     #[test]

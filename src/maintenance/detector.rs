@@ -1,5 +1,5 @@
-//! Looks for stuck runs, beside the controller that leads, and keeps what it saw for the metrics. It mends nothing: what
-//! can be mended has a sweep, and what it finds is what no sweep could mend, or what waits for a person.
+//! Looks for stuck runs, beside the controller that leads, and keeps what it saw for the metrics. Of what it finds it mends
+//! only what nothing moves any more, which no sweep would ever meet again. The rest has a sweep, or waits for a person.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::store::{Error, Store, Stuck, StuckReason};
 
 /// Between two looks.
 const PERIOD: Duration = Duration::from_secs(10);
-/// Runs that nothing moves are looked for with every so many looks: that reads every live run.
+/// Runs that nothing moves are looked for, and put back, with every so many looks: that reads every live run.
 const UNMOVED_EVERY: u64 = 30;
 
 /// What the last look saw.
@@ -49,7 +49,7 @@ pub async fn run(store: Store, seen: Arc<Seen>, mut leading: Leading, shutdown: 
         loop {
             leading.begins().await;
             tokio::select! {
-                () = look(&store, &seen, &mut health) => {}
+                () = looks(&store, &seen, &mut health) => {}
                 () = ending.ends() => {}
             }
             // Who does not lead has nothing to say of what another one sees.
@@ -59,12 +59,16 @@ pub async fn run(store: Store, seen: Arc<Seen>, mut leading: Leading, shutdown: 
     shutdown.run_until_cancelled(terms).await;
 }
 
-/// Looks again and again, and at first at everything: what an earlier term saw is long mended, or another's news.
-async fn look(store: &Store, seen: &Seen, health: &mut Health) {
+/// Looks for ever, at everything at first.
+async fn looks(store: &Store, seen: &Seen, health: &mut Health) {
+    let mut looks = 0_u64;
     let mut unmoved = None;
-    for look in 0_u64.. {
-        match once(store, look.is_multiple_of(UNMOVED_EVERY), &mut unmoved).await {
+    loop {
+        // While some remain, another repair follows at once.
+        let all = unmoved.is_some() || looks.is_multiple_of(UNMOVED_EVERY);
+        match once(store, all, &mut unmoved).await {
             Ok(stuck) => {
+                looks += 1;
                 health.worked();
                 say(&seen.last().stuck, &stuck);
                 let at = Some(store.now());
@@ -76,14 +80,27 @@ async fn look(store: &Store, seen: &Seen, health: &mut Health) {
     }
 }
 
-/// One look; `unmoved` is what was seen when runs that nothing moves were looked for last.
-async fn once(store: &Store, anew: bool, unmoved: &mut Option<Stuck>) -> Result<Vec<Stuck>, Error> {
-    let mut stuck = store.stuck().await?;
-    if anew {
-        *unmoved = store.unmoved().await?;
+/// One look; `unmoved` is what was left when runs that nothing moves were put back last.
+async fn once(store: &Store, all: bool, unmoved: &mut Option<Stuck>) -> Result<Vec<Stuck>, Error> {
+    if all {
+        *unmoved = put_back(store).await?;
     }
+    let mut stuck = store.stuck().await?;
     stuck.extend(*unmoved);
     Ok(stuck)
+}
+
+/// Puts back what nothing moves; answers what is left, which is more than one repair takes.
+async fn put_back(store: &Store) -> Result<Option<Stuck>, Error> {
+    let runs = store.repair().await?;
+    if runs == 0 {
+        return Ok(None);
+    }
+    tracing::warn!(
+        runs,
+        "runs that nothing moved any more were put back; their rows of `active` or `timers` were lost"
+    );
+    store.unmoved().await
 }
 
 /// Says once that runs are stuck for a reason, and once that none are any more.

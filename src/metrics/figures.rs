@@ -58,6 +58,8 @@ pub struct WorkerFigures {
     pub fenced: u64,
     /// Claims of dead workers that were freed from here.
     pub claims_expired: u64,
+    /// Times a run was left alone that cannot be carried here.
+    pub set_aside: u64,
 }
 
 /// What came of the attempts at one kind of action.

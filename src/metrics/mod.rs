@@ -108,6 +108,11 @@ fn of_worker(figures: &WorkerFigures) -> Vec<Family> {
         )
         .is(figures.claims_expired as f64),
         counter(
+            "everstep_runs_set_aside_total",
+            "Times this worker left a run alone that it holds and cannot carry; once a minute for each.",
+        )
+        .is(figures.set_aside as f64),
+        counter(
             "everstep_worker_fenced_total",
             "Times this worker lost its lease and registered anew.",
         )
@@ -255,6 +260,7 @@ mod tests {
                 finished: vec![finished],
                 appended: 7,
                 claims_expired: 4,
+                set_aside: 8,
                 ..WorkerFigures::default()
             }),
             controller: Some(ControllerFigures {
@@ -302,6 +308,7 @@ mod tests {
                 "everstep_runs_finished_total{namespace=\"shop\",workflow=\"order\",phase=\"Failed\"} 3",
                 "everstep_appended_total 7",
                 "everstep_claims_expired_total 4",
+                "everstep_runs_set_aside_total 8",
                 "everstep_status_patches_total{result=\"written\"} 5",
                 "everstep_status_patches_total{result=\"outdated\"} 0",
                 "everstep_events_total{result=\"lost\"} 2",

@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
 use super::{Error, Refusal, Store, pool};
 
 /// The migrations of this release, oldest first; a number is its place, from 1.
-const MIGRATIONS: [Migration; 6] = [
+const MIGRATIONS: [Migration; 7] = [
     Migration {
         name: "0001_create_schema",
         sql: include_str!("../../migrations/0001_create_schema.sql"),
@@ -31,6 +31,10 @@ const MIGRATIONS: [Migration; 6] = [
     Migration {
         name: "0006_refuse_retries_of_what_has_not_failed",
         sql: include_str!("../../migrations/0006_refuse_retries_of_what_has_not_failed.sql"),
+    },
+    Migration {
+        name: "0007_know_what_is_set_aside",
+        sql: include_str!("../../migrations/0007_know_what_is_set_aside.sql"),
     },
 ];
 

@@ -20,6 +20,7 @@
 //! What a run *is* belongs to the engine: here its events are JSON text.
 
 mod append;
+mod aside;
 mod claim;
 mod clock;
 mod cluster;
@@ -40,6 +41,7 @@ mod pool;
 mod post;
 mod project;
 mod recovery;
+mod repair;
 mod retention;
 mod retry;
 mod row;

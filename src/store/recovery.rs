@@ -51,7 +51,7 @@ WITH alive AS MATERIALIZED (
   SELECT * FROM UNNEST($1::uuid[], $6::uuid[]) AS dead (run_id, worker_id)
 ), freed AS (
   UPDATE everstep.active AS a
-  SET worker_id = NULL, ready_at = everstep.now()
+  SET worker_id = NULL, ready_at = everstep.now(), aside_until = NULL
   FROM appended JOIN dead USING (run_id)
   WHERE a.run_id = appended.run_id AND a.worker_id = dead.worker_id
 )

@@ -38,10 +38,20 @@ macro_rules! stuck {
   JOIN everstep.workers AS k ON k.id = a.worker_id AND k.expires_at >= (SELECT late FROM clock)
   JOIN everstep.runs AS r ON r.id = a.run_id
   WHERE r.deadline < (SELECT late FROM clock) AND r.phase IN ('Running', 'Waiting', 'Sleeping')
+    AND (a.aside_until > (SELECT now FROM clock)) IS NOT TRUE
+  UNION ALL
+  -- Held by somebody who lives and says that it cannot carry it.
+  SELECT a.run_id, 'SetAside',
+    greatest(a.ready_at, (SELECT j.at FROM everstep.journal AS j WHERE j.run_id = a.run_id ORDER BY j.seq DESC LIMIT 1))
+  FROM everstep.active AS a
+  JOIN everstep.workers AS k ON k.id = a.worker_id AND k.expires_at >= (SELECT late FROM clock)
+  WHERE a.aside_until > (SELECT now FROM clock)
   UNION ALL
   SELECT r.id,
     CASE WHEN r.phase = 'Blocked' THEN 'Blocked' ELSE coalesce(everstep.readable(r.summary) ->> 'stalled', 'Paused') END,
-    coalesce((SELECT j.at FROM everstep.journal AS j WHERE j.run_id = r.id ORDER BY j.seq DESC LIMIT 1), r.created_at)
+    -- Earlier releases do not tell since when: of their runs it is the last decision, be it that a letter was put by.
+    coalesce((everstep.readable(r.summary) ->> 'stillSince')::timestamptz,
+      (SELECT j.at FROM everstep.journal AS j WHERE j.run_id = r.id ORDER BY j.seq DESC LIMIT 1), r.created_at)
   ",
             $runs,
             "
@@ -51,8 +61,11 @@ macro_rules! stuck {
     };
 }
 
-/// Runs that nothing moves, with the same columns. What is missing has no index: for all of them, this reads every live run. A
-/// wait for a signal may have no end, and a worker that has just parked a run has written all of it in one statement.
+/// Runs that nothing moves, with the same columns. What is missing has no index: for all of them, this reads every live run.
+///
+/// In every snapshot of the database a live run is in `active`, has a timer or has untaken mail, but for those that stand still
+/// and those that wait for signals alone: whatever takes one of these away gives another in the same statement. So one
+/// statement, which has one snapshot, never meets a run that is between two of them.
 macro_rules! unmoved {
     ($runs:literal) => {
         concat!(
@@ -61,12 +74,21 @@ macro_rules! unmoved {
   ",
             $runs,
             "
-  WHERE r.finished_at IS NULL AND r.phase NOT IN ('Paused', 'Blocked', 'Waiting')
+  WHERE r.finished_at IS NULL AND r.phase NOT IN ('Paused', 'Blocked')
     AND r.created_at < (SELECT late FROM clock)
     AND NOT EXISTS (SELECT 1 FROM everstep.active AS a WHERE a.run_id = r.id)
     AND NOT EXISTS (SELECT 1 FROM everstep.timers AS t WHERE t.run_id = r.id)
     AND NOT EXISTS (
       SELECT 1 FROM everstep.inbox AS i WHERE i.run_id = r.id AND i.taken_seq IS NULL AND i.outcome IS NULL)
+    -- A wait for a signal may have no end, also in `finally`, where a cancelled run is Cancelling. What a run was told to wait
+    -- for holds as long as nothing was decided since. Earlier releases told of an end in words alone.
+    AND (CASE WHEN r.phase = 'Waiting'
+        OR r.phase = 'Cancelling' AND everstep.readable(r.summary) ->> 'waitingFor' LIKE 'signal %'
+      THEN
+        everstep.readable(r.summary) ->> 'wakeAt' IS NULL
+        AND (everstep.readable(r.summary) ->> 'waitingFor' ~ ' until [0-9-]{10}T[0-9:]{8}Z$') IS NOT TRUE
+        AND NOT EXISTS (SELECT 1 FROM everstep.journal AS j WHERE j.run_id = r.id AND j.seq > r.summary_seq)
+      END) IS NOT TRUE
 "
         )
     };
@@ -123,6 +145,8 @@ pub enum StuckReason {
     TimerOverdue,
     /// It should have timed out, and its worker lives.
     DeadlineOverdue,
+    /// Its worker lives, and cannot carry it.
+    SetAside,
     /// A person paused it.
     Paused,
     /// It failed under `onFailure: Pause`.
@@ -137,11 +161,12 @@ pub enum StuckReason {
 
 impl StuckReason {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Unclaimed,
         Self::ClaimExpired,
         Self::TimerOverdue,
         Self::DeadlineOverdue,
+        Self::SetAside,
         Self::Paused,
         Self::PausedOnFailure,
         Self::CompensationFailed,
@@ -157,6 +182,7 @@ impl StuckReason {
             Self::ClaimExpired => "ClaimExpired",
             Self::TimerOverdue => "TimerOverdue",
             Self::DeadlineOverdue => "DeadlineOverdue",
+            Self::SetAside => "SetAside",
             Self::Paused => "Paused",
             Self::PausedOnFailure => "PausedOnFailure",
             Self::CompensationFailed => "CompensationFailed",
@@ -169,7 +195,12 @@ impl StuckReason {
     #[must_use]
     pub fn waits_for_a_person(self) -> bool {
         match self {
-            Self::Unclaimed | Self::ClaimExpired | Self::TimerOverdue | Self::DeadlineOverdue | Self::NoMover => false,
+            Self::Unclaimed
+            | Self::ClaimExpired
+            | Self::TimerOverdue
+            | Self::DeadlineOverdue
+            | Self::SetAside
+            | Self::NoMover => false,
             Self::Paused | Self::PausedOnFailure | Self::CompensationFailed | Self::Blocked => true,
         }
     }

@@ -15,8 +15,8 @@ pub struct Counters {
     pub registrations: Counter,
     /// Runs taken into memory.
     pub loaded: Counter,
-    /// Runs left alone because this release cannot carry them: their definition does not compile, or their rows are
-    /// corrupt.
+    /// Times a run was left alone because it cannot be carried here: its definition does not compile under this release, or
+    /// its rows cannot be read or written.
     pub set_aside: Counter,
     /// Decisions of each batch that was answered.
     pub settle_size: Sizes,

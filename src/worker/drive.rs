@@ -32,6 +32,7 @@ use uuid::Uuid;
 use super::{
     action::{Actions, Attempt},
     alarm::Alarms,
+    aside::ASIDE_FOR,
     attempts::{Attempts, Ended},
     carried::{Carried, Leaving, Now, Wanted},
     counters::Counters,
@@ -62,9 +63,6 @@ pub const SETTLERS: usize = 3;
 
 /// How often the driver yields for more before it sends a batch that is not full.
 const LINGER: usize = 20;
-
-/// A run that this release cannot carry is looked at again after this: its rows may have been repaired.
-const ASIDE_FOR: Duration = Duration::from_secs(60);
 
 /// How long it is remembered that an attempt was cut off: longer than a run is left alone. A run that has not come back
 /// by then belongs to somebody else, who took it over.

@@ -6,7 +6,7 @@ use futures::StreamExt;
 use tracing::{debug, error, warn};
 use uuid::Uuid;
 
-use super::{carried::Carried, definitions::Definitions, lease::Registration};
+use super::{aside, carried::Carried, definitions::Definitions, lease::Registration};
 use crate::{
     engine::{Definition, Run},
     store::{DefinitionId, Error, InboxRow, Loaded, Store},
@@ -80,6 +80,7 @@ impl Look {
             }
             Err(error) => found.failed = Some(error),
         }
+        aside::say(&self.store, &self.me, &found.aside).await;
         found
     }
 }

@@ -11,6 +11,7 @@
 //! | `intake`, `definitions` | claim, load, rebuild |
 //! | `attempts`, `action` | effects as tasks; what an effect does |
 //! | `settle` | a batch of decisions, until it is known what became of it |
+//! | `aside` | runs that cannot be carried |
 //! | `connection`, `egress`, `guard`, `secret` | where effects may go, and with whose credentials |
 //!
 //! A worker stops in one of two ways. **Fenced**: the lease was lost, all memory is dropped, and it registers anew under
@@ -28,6 +29,7 @@ pub mod guard;
 pub mod secret;
 
 mod alarm;
+mod aside;
 mod attempts;
 mod carried;
 mod counters;

@@ -12,7 +12,7 @@ use std::{
 use tracing::warn;
 use uuid::Uuid;
 
-use super::{counters::Counters, lease::Registration};
+use super::{aside, counters::Counters, lease::Registration};
 use crate::store::{Append, AppendError, Appended, Store};
 
 /// Between two attempts at first: PostgreSQL may be back at once after a cut connection.
@@ -50,7 +50,8 @@ pub(super) async fn settle(
             Ok(answers) => {
                 counters.settle_size.add(batch.len());
                 counters.settle_time.add(began.elapsed());
-                let answers = batch.iter().map(|append| append.run).zip(answers).collect();
+                let answers: Vec<_> = batch.iter().map(|append| append.run).zip(answers).collect();
+                aside::say(&store, &me, &poisoned(&answers)).await;
                 return Settled {
                     worker: me.worker,
                     answers,
@@ -74,4 +75,11 @@ pub(super) async fn settle(
         worker: me.worker,
         answers: Vec::new(),
     }
+}
+
+fn poisoned(answers: &[(Uuid, Appended)]) -> Vec<Uuid> {
+    let poisoned = answers
+        .iter()
+        .filter(|(_, answer)| matches!(answer, Appended::Poison(_)));
+    poisoned.map(|(run, _)| *run).collect()
 }

@@ -18,6 +18,7 @@ mod pooled;
 #[path = "../support/postgres.rs"]
 #[allow(dead_code, reason = "shared by test binaries that each use a part")]
 mod postgres;
+mod repairing;
 mod retrying;
 mod rig;
 mod signalling;

@@ -1,5 +1,7 @@
 //! Which runs are stuck, and which are not.
 
+use std::time::Duration;
+
 use everstep::engine::Phase;
 use everstep::store::{Append, FactsOf, StuckFacts, StuckReason, Submission, Then};
 use uuid::Uuid;
@@ -125,6 +127,48 @@ async fn a_run_that_a_living_worker_lets_pass_its_deadline_is_stuck() {
     );
 }
 
+/// Its worker says so again and again; what it says no more is not so.
+#[tokio::test]
+async fn a_run_that_a_living_worker_cannot_carry_is_stuck_as_long_as_it_says_so() {
+    const HOLDS: Duration = Duration::from_secs(300);
+    let mut rig = rig().await;
+    let run = rig.start("a").await;
+    let (worker, _) = rig.owned().await;
+    rig.run("UPDATE everstep.workers SET expires_at = expires_at + interval '1 hour'")
+        .await;
+    let mut told = told(Phase::Running);
+    told.deadline = Some(rig.store.now());
+    let runs = Append {
+        then: Then::Keep { told: Some(told) },
+        at: rig.store.now(),
+        ..step(run, 1)
+    };
+    rig.store.append(&[runs]).await.unwrap();
+    let stranger = rig.worker().await;
+    rig.store.set_aside(stranger, &[run], HOLDS).await.unwrap();
+    assert_eq!(rig.stuck().await, [], "it is another's");
+    rig.store.set_aside(worker, &[run], HOLDS).await.unwrap();
+    assert_eq!(rig.stuck().await, [(StuckReason::SetAside, 1)]);
+    assert_eq!(rig.owners("", 10).await, [("a".to_owned(), StuckReason::SetAside)]);
+    rig.later("4 minutes").await;
+    assert_eq!(
+        rig.stuck().await,
+        [(StuckReason::SetAside, 1)],
+        "not for its deadline, too"
+    );
+    let oldest = rig.store.stuck().await.unwrap()[0].oldest;
+    assert!(
+        (240..270).contains(&oldest.as_secs()),
+        "since its last decision: {oldest:?}"
+    );
+    rig.later("6 minutes").await;
+    assert_eq!(rig.stuck().await, [(StuckReason::DeadlineOverdue, 1)]);
+    rig.store.set_aside(worker, &[run], HOLDS).await.unwrap();
+    rig.run("UPDATE everstep.workers SET expires_at = expires_at - interval '2 hours'")
+        .await;
+    assert_eq!(rig.stuck().await, [(StuckReason::ClaimExpired, 1)]);
+}
+
 #[tokio::test]
 async fn what_waits_for_a_person_is_stuck_at_once_by_its_reason_and_what_ended_is_not() {
     let rig = rig().await;
@@ -163,6 +207,37 @@ async fn what_waits_for_a_person_is_stuck_at_once_by_its_reason_and_what_ended_i
     ];
     let expected: Vec<_> = owners.into_iter().zip(reasons).collect();
     assert_eq!(rig.owners("", 10).await, expected);
+}
+
+/// A run may be paused for weeks while signals come.
+#[tokio::test]
+async fn a_run_stands_still_since_it_was_told_to_and_not_since_its_last_letter() {
+    let rig = rig().await;
+    let (told, earlier) = (rig.start("told").await, rig.start("earlier").await);
+    let since = "2020-01-01T00:00:00.5Z".parse().unwrap();
+    let letter = rig.store.now();
+    for (run, still_since) in [(told, Some(since)), (earlier, None)] {
+        let mut paused = standing(run, 1, Phase::Paused, Some("PausedOnFailure"));
+        if let Then::Park { told, .. } = &mut paused.then {
+            told.summary.still_since = still_since;
+        }
+        let again = Append {
+            seq: 2,
+            nonce: 2,
+            at: letter,
+            ..paused.clone()
+        };
+        rig.store.append(&[paused]).await.unwrap();
+        rig.store.append(&[again]).await.unwrap();
+    }
+    assert_eq!(rig.stuck_of("told").await.unwrap().since, since);
+    assert_eq!(
+        rig.stuck_of("earlier").await.unwrap().since,
+        letter,
+        "its release did not tell"
+    );
+    let oldest = rig.store.stuck().await.unwrap()[0].oldest;
+    assert!(oldest > Duration::from_secs(6 * 365 * 24 * 3600), "{oldest:?}");
 }
 
 #[tokio::test]

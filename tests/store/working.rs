@@ -214,6 +214,22 @@ async fn a_dead_workers_run_is_taken_over_once_and_free_again() {
     );
 }
 
+/// What one could not carry, another one perhaps can.
+#[tokio::test]
+async fn a_run_that_was_set_aside_is_not_any_more_when_it_is_taken_over() {
+    let mut rig = rig().await;
+    let run = rig.start("a").await;
+    let (dead, _) = rig.owned().await;
+    let long = Duration::from_secs(3600);
+    rig.store.set_aside(dead, &[run], long).await.unwrap();
+    rig.later("31 seconds").await;
+    let me = rig.worker().await;
+    let taken = rig.store.take_over(me, &[taken_over(run, 1, dead, 1)]).await.unwrap();
+    assert_eq!(taken, [Appended::Mine]);
+    assert_eq!(rig.store.claim(me, 1, None).await.unwrap(), 1);
+    assert_eq!(rig.store.stuck().await.unwrap(), []);
+}
+
 /// P3: a rescuer that read before another takeover does not take the run from its new, live owner.
 #[tokio::test]
 async fn a_rescuer_that_comes_late_takes_nothing_from_a_live_owner() {

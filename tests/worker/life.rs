@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use everstep::store::StuckReason;
 use serde_json::json;
 
 use super::{
@@ -258,5 +259,29 @@ async fn a_definition_that_does_not_compile_is_left_alone_and_stops_nobody_else(
     assert_eq!(rig.ended(run).await, "Succeeded");
     assert_eq!(rig.phase(newer).await, "Pending");
     assert_eq!(worker.counters.set_aside.get(), 1, "not again and again");
+    // It lives, and the run has no deadline.
+    assert_eq!(rig.stuck().await, [(StuckReason::SetAside, 1)]);
     worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_decision_cannot_be_stored_is_left_alone_and_stuck() {
+    let rig = Rig::new().await;
+    rig.execute("ALTER TABLE everstep.journal ADD CHECK (events::text NOT LIKE '%indigestible%')")
+        .await;
+    let worker = rig.worker().await;
+    let bad = json!({"steps": [{"name": "a", "set": {"x": "indigestible"}}]});
+    let run = rig.start("bad", bad).await;
+    eventually("setting aside", async || worker.counters.set_aside.get() == 1).await;
+    assert_eq!(rig.stuck().await, [(StuckReason::SetAside, 1)]);
+    assert_eq!(rig.phase(run).await, "Pending");
+    worker.stop().await;
+}
+
+impl Rig {
+    /// Stuck runs by reason.
+    async fn stuck(&self) -> Vec<(StuckReason, i64)> {
+        let stuck = self.store.stuck().await.unwrap();
+        stuck.iter().map(|stuck| (stuck.reason, stuck.runs)).collect()
+    }
 }

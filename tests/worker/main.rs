@@ -8,6 +8,7 @@ mod faults;
 mod figures;
 mod life;
 mod protocol;
+mod repairs;
 mod rig;
 mod signals;
 #[path = "../support/mod.rs"]

@@ -173,6 +173,10 @@ pub(crate) fn stuck(facts: &Facts) -> Option<Draft> {
             "the run's timeout has passed and its worker lives",
             "see the log of the worker",
         ),
+        StuckReason::SetAside => (
+            "the run's worker lives and cannot carry it",
+            "see the log of the worker, which says why",
+        ),
         StuckReason::Paused => (
             "the run was paused",
             "take back `suspend`, or `desiredState: Paused`, when it shall go on",
@@ -188,7 +192,7 @@ pub(crate) fn stuck(facts: &Facts) -> Option<Draft> {
         StuckReason::Blocked => ("the definition changed in what has begun", "revert the edit"),
         StuckReason::NoMover => (
             "nothing moves the run",
-            "this is a defect: please report it with `everstep history` of the run",
+            "it is put back within five minutes; if it is not, please report it with `everstep history` of the run",
         ),
     };
     let others = match runs {
