@@ -169,6 +169,17 @@ async fn each_metric_moves_with_what_it_counts() {
     )
     .await;
 
+    // It is to go on, and its rows are damaged.
+    sqlx::query("UPDATE everstep.runs SET snapshot = '1' WHERE workflow = 'nap'")
+        .execute(&mut system.sql().await)
+        .await
+        .unwrap();
+    system
+        .apply(&workflow("nap", &nap.replace("suspend: true", "suspend: false")))
+        .await;
+    moved(&mut worker, &[("everstep_runs_set_aside_total", 1)]).await;
+    moved(&mut controller, &[("everstep_runs_stuck{reason=\"SetAside\"}", 1)]).await;
+
     // Stopped for longer than its lease, it is fenced; and what is ready meanwhile waits.
     worker.signal(Signal::SIGSTOP);
     system.apply(&workflow("late", "{steps: [{name: a, set: {}}]}")).await;
