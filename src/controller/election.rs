@@ -66,7 +66,14 @@ enum Step {
 
 /// Stands for election until `shutdown`, then gives the Lease up, so that the next one need not wait for it to expire.
 pub async fn stand(client: Client, candidate: Candidate, told: Told, shutdown: CancellationToken) {
-    let mut standing = Standing::new(client, candidate);
+    let mut standing = Standing {
+        api: Api::namespaced(client, &candidate.namespace),
+        candidate,
+        lease: None,
+        seen: None,
+        renewed: None,
+        failing: false,
+    };
     loop {
         let pause = standing.round(&told).await;
         tokio::select! {
@@ -94,17 +101,6 @@ struct Standing {
 }
 
 impl Standing {
-    fn new(client: Client, candidate: Candidate) -> Self {
-        Self {
-            api: Api::namespaced(client, &candidate.namespace),
-            candidate,
-            lease: None,
-            seen: None,
-            renewed: None,
-            failing: false,
-        }
-    }
-
     /// One look and what follows from it; how long to pause then.
     async fn round(&mut self, told: &Told) -> Duration {
         let began = Instant::now();
@@ -297,13 +293,7 @@ fn next(lease: Option<Lease>, candidate: &Candidate, takes: bool) -> Lease {
 
 #[cfg(test)]
 mod tests {
-    use axum::extract::Request;
-    use axum::http::{StatusCode, header};
-    use serde_json::{Value, json};
-    use tokio::net::TcpListener;
-
     use super::*;
-    use crate::leading::Leading;
 
     const LEASE: Duration = Duration::from_secs(15);
 
@@ -316,56 +306,12 @@ mod tests {
         }
     }
 
-    fn candidate() -> Candidate {
-        Candidate {
-            namespace: "operators".to_owned(),
-            lease: "everstep-controller".to_owned(),
-            identity: "me".to_owned(),
-            duration: LEASE,
-        }
-    }
-
-    fn status(code: u16, reason: &str) -> Value {
-        json!({"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": "because"})
-    }
-
-    /// One round of a candidate whose API server answers this to a read and this to a write; how long it pauses then.
-    async fn round(read: (u16, Value), written: u16) -> (Standing, Duration) {
-        let answer = move |request: Request| {
-            let (code, body) = match request.method().is_safe() {
-                true => read.clone(),
-                false => (written, status(written, "Because")),
-            };
-            let json = [(header::CONTENT_TYPE, "application/json")];
-            let code = StatusCode::from_u16(code).unwrap();
-            async move { (code, json, body.to_string()) }
-        };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let server = axum::serve(listener, axum::Router::new().fallback(answer));
-        tokio::spawn(async { server.await.unwrap() });
-        let mut config = kube::Config::new(url.parse().unwrap());
-        config.default_retry = false;
-        let mut standing = Standing::new(Client::try_from(config).unwrap(), candidate());
-        let (told, _leading) = Leading::when_told();
-        let pause = standing.round(&told).await;
-        (standing, pause)
-    }
-
-    #[tokio::test]
-    async fn namespace_that_is_not_there_is_told_and_waited_for_and_a_quicker_one_is_looked_at_soon() {
-        let none = (404, status(404, "NotFound"));
-        let free = json!({"metadata": {"name": "everstep-controller", "resourceVersion": "7"}, "spec": {}});
-        let (soon, later) = (Duration::from_millis(100), Duration::from_secs(2));
-        for (what, read, written, failing, expected) in [
-            ("it has no namespace", none.clone(), 404, true, later),
-            ("another one has created it", none, 409, false, soon),
-            ("another one has taken it", (200, free.clone()), 409, false, soon),
-            ("it was deleted", (200, free), 404, false, soon),
-        ] {
-            let (standing, pause) = round(read, written).await;
-            assert_eq!((standing.failing, pause), (failing, expected), "{what}");
-            assert!(standing.renewed.is_none(), "{what}");
+    #[test]
+    fn what_another_one_did_to_the_lease_is_news_and_a_namespace_that_is_not_there_is_none() {
+        for creates in [true, false] {
+            assert!(is_overtaken(409, creates));
+            assert_eq!(is_overtaken(404, creates), !creates);
+            assert!(!is_overtaken(403, creates));
         }
     }
 
@@ -401,7 +347,12 @@ mod tests {
 
     #[test]
     fn who_takes_a_lease_over_counts_a_transition_and_keeps_its_version() {
-        let candidate = candidate();
+        let candidate = Candidate {
+            namespace: "operators".to_owned(),
+            lease: "everstep-controller".to_owned(),
+            identity: "me".to_owned(),
+            duration: LEASE,
+        };
         let first = next(None, &candidate, true);
         let spec = first.spec.clone().unwrap();
         assert_eq!(

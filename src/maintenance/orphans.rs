@@ -111,6 +111,8 @@ struct Left {
     deleted: HashSet<String>,
     /// Runs of deleted objects that did not fit into this period.
     runs: i64,
+    /// Objects that seem to be gone and cancel nothing.
+    outlived: Vec<LiveOwner>,
 }
 
 /// Why a pass did not come to its end.
@@ -151,11 +153,12 @@ pub async fn run(mut orphans: Orphans, shutdown: CancellationToken) {
             deleted.insert(uid);
         }
         let mut passed = pass(&orphans, &mut witness, &mut brake, &deleted).await;
-        if idle_too && !brake.is_held() && passed.is_ok() {
-            passed = match idle_pass(&orphans, &mut witness).await {
-                Ok(()) => passed,
-                Err(error) => Err(error),
-            };
+        if idle_too
+            && !brake.is_held()
+            && let Ok(left) = &mut passed
+            && let Err(error) = idle_pass(&orphans, &mut witness, mem::take(&mut left.outlived)).await
+        {
+            passed = Err(error);
         }
         match passed {
             Ok(left) => {
@@ -225,7 +228,7 @@ async fn pass(
     if (orphans.sight)("").is_none() {
         return Ok(Left {
             deleted: deleted.clone(),
-            runs: 0,
+            ..Left::default()
         });
     }
     let seen = |uid: &str| (orphans.sight)(uid).unwrap_or(true);
@@ -252,7 +255,10 @@ async fn pass(
         if brake.is_held() {
             weigh(orphans, brake, 0).await?;
         }
-        return Ok(Left::default());
+        return Ok(Left {
+            outlived: plan.outlived,
+            ..Left::default()
+        });
     }
     witness.check_server(&store.cluster().await?, store.now()).await?;
     let (mut going, mut listed) = (HashSet::new(), HashSet::new());
@@ -275,7 +281,7 @@ async fn pass(
     if held {
         return Ok(Left {
             deleted: deletions.iter().map(|owner| owner.uid.clone()).collect(),
-            runs: 0,
+            ..Left::default()
         });
     }
     let spent = store.orphans_cancelled_within(orphans.period).await?;
@@ -293,17 +299,21 @@ async fn pass(
         }
         cancel(orphans, &gone, most).await?;
     }
+    let runs = (runs_of(&deletions) - share.runs).max(0);
     Ok(Left {
         deleted: HashSet::new(),
-        runs: (runs_of(&deletions) - share.runs).max(0),
+        runs,
+        outlived: plan.outlived,
     })
 }
 
-/// Takes note of objects without live runs that are gone, so that retention removes what is left of them. The proof is the
-/// same; there is nothing to cancel, so nothing to weigh.
-async fn idle_pass(orphans: &Orphans, witness: &mut Witness) -> Result<(), Error> {
+/// Takes note of objects without live runs that are gone, so that retention removes what is left of them, and of those that
+/// are `outlived` by theirs, so that they start no other. The proof is the same; there is nothing to cancel, so nothing to
+/// weigh.
+async fn idle_pass(orphans: &Orphans, witness: &mut Witness, outlived: Vec<LiveOwner>) -> Result<(), Error> {
     let store = &orphans.store;
-    let owners = ours(orphans, Owners::Idle).await?;
+    let mut owners = outlived;
+    owners.extend(ours(orphans, Owners::Idle).await?);
     if (orphans.sight)("").is_none() {
         return Ok(());
     }

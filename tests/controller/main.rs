@@ -7,6 +7,7 @@
 mod support;
 
 mod connection;
+mod election;
 mod fixture;
 mod leading;
 mod notices;

@@ -58,8 +58,20 @@ async fn runs_of_a_deleted_workflow_go_on_to_their_end_when_it_said_orphan() {
     assert_eq!(live(&system).await, 2, "the others go on");
 
     let mut sql = system.sql().await;
-    let go = "SELECT everstep.grant_namespace(SESSION_USER::text, namespace) FROM everstep.runs LIMIT 1;
-              SELECT everstep.signal(id, 'go', 'null') FROM everstep.runs WHERE finished_at IS NULL";
+    let grant = "SELECT everstep.grant_namespace(SESSION_USER::text, namespace) FROM everstep.runs LIMIT 1";
+    sqlx::raw_sql(grant).execute(&mut sql).await.unwrap();
+    let gone = "SELECT count(*) FROM everstep.owners WHERE gone_at IS NOT NULL";
+    system.until_count(gone, 3).await;
+    assert_eq!(live(&system).await, 2, "and yet they go on");
+    let start = "SELECT everstep.start(namespace || '/said') FROM everstep.runs LIMIT 1";
+    let refused = sqlx::raw_sql(start).execute(&mut sql).await.unwrap_err();
+    assert_eq!(
+        refused.as_database_error().unwrap().code().as_deref(),
+        Some("P0002"),
+        "no other one begins"
+    );
+
+    let go = "SELECT everstep.signal(id, 'go', 'null') FROM everstep.runs WHERE finished_at IS NULL";
     sqlx::raw_sql(go).execute(&mut sql).await.unwrap();
     let ended = "SELECT count(*) FROM everstep.runs WHERE workflow IN ('said', 'edited') AND phase = 'Succeeded'";
     system.until_count(ended, 2).await;

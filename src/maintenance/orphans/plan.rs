@@ -30,6 +30,8 @@ pub struct Plan {
     pub deleted: Vec<LiveOwner>,
     /// Suspects that have been so for long enough, with runs to cancel: to be proven one by one.
     pub missing: Vec<LiveOwner>,
+    /// Objects that no watch shows and whose live runs go on without them: there is nothing to cancel.
+    pub outlived: Vec<LiveOwner>,
 }
 
 /// What may be cancelled now of what a pass found, if it is proven.
@@ -55,7 +57,12 @@ pub fn plan(owners: &[LiveOwner], seen: impl Fn(&str) -> bool, deleted: &HashSet
             continue;
         }
         match owner.deletion_policy {
-            DeletionPolicy::Orphan => continue,
+            DeletionPolicy::Orphan => {
+                if owner.gone_at.is_none() {
+                    plan.outlived.push(owner.clone());
+                }
+                continue;
+            }
             DeletionPolicy::Background | DeletionPolicy::Foreground => plan.suspects.push(owner.uid.clone()),
         }
         if owner.uncancelled_runs == 0 {
@@ -70,7 +77,7 @@ pub fn plan(owners: &[LiveOwner], seen: impl Fn(&str) -> bool, deleted: &HashSet
     plan
 }
 
-/// The same for objects without a live run: nothing is to be cancelled, so all that are proven gone are `missing`, and
+/// The same for objects without a live run, or outlived by theirs: nothing is to be cancelled, so all that are proven gone are `missing`, and
 /// what is to happen to runs does not matter. At most `most` are proven by one pass.
 pub fn plan_idle(owners: &[LiveOwner], seen: impl Fn(&str) -> bool, period: Duration, most: usize) -> Plan {
     let mut plan = Plan::default();
@@ -240,6 +247,15 @@ mod tests {
             ..owner("u", Some(1))
         };
         assert_eq!((said(&orphan, &none()), said(&cancelled, &none())), ("", ""));
+        let known = LiveOwner {
+            gone_at: Some(at(2)),
+            ..orphan.clone()
+        };
+        let outlived = |owner: &LiveOwner, seen| plan(std::slice::from_ref(owner), |_| seen, &none(), PERIOD).outlived;
+        assert_eq!(outlived(&orphan, false), std::slice::from_ref(&orphan));
+        for (owner, seen) in [(&orphan, true), (&known, false), (&cancelled, false)] {
+            assert_eq!(outlived(owner, seen), [], "{owner:?}");
+        }
     }
 
     #[test]
