@@ -29,6 +29,7 @@ mod identity;
 pub(crate) mod key;
 mod lenient;
 mod notice;
+mod others;
 mod queue;
 mod reconcile;
 mod run;
@@ -271,6 +272,7 @@ impl Controller {
             join_all(watches),
             wake::wake(shared, &shutdown),
             stuck::wake(shared, &shutdown),
+            others::wake(shared, &shutdown),
             notice::tell(shared, &shutdown),
             reconcile::carry(shared, &shutdown)
         );

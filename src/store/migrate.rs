@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
 use super::{Error, Refusal, Store, pool};
 
 /// The migrations of this release, oldest first; a number is its place, from 1.
-const MIGRATIONS: [Migration; 5] = [
+const MIGRATIONS: [Migration; 6] = [
     Migration {
         name: "0001_create_schema",
         sql: include_str!("../../migrations/0001_create_schema.sql"),
@@ -27,6 +27,10 @@ const MIGRATIONS: [Migration; 5] = [
     Migration {
         name: "0005_start_with_fewer_expressions",
         sql: include_str!("../../migrations/0005_start_with_fewer_expressions.sql"),
+    },
+    Migration {
+        name: "0006_count_runs_of_workflows",
+        sql: include_str!("../../migrations/0006_count_runs_of_workflows.sql"),
     },
 ];
 

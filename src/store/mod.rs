@@ -7,6 +7,7 @@
 //! | `connect`, `pool`, `warning` | connections, and refusing what cannot work; how a statement is sent |
 //! | `migrate`, `cluster` | the schema; whose database this is |
 //! | `start`, `command`, `facts`, `project` | the controller: runs from objects, and back |
+//! | `others` | runs of a Workflow that its object does not own |
 //! | `retry` | a run from an earlier one, whose work it takes over |
 //! | `post`, `signals` | Signal objects become mail, and what became of it |
 //! | `history` | journals, for people |
@@ -36,6 +37,7 @@ mod listen;
 mod load;
 mod migrate;
 mod orphans;
+mod others;
 mod pool;
 mod post;
 mod project;
@@ -65,6 +67,7 @@ pub use listen::{Bell, Listener};
 pub use load::{Decision, DefinitionId, Loaded, Loads, Snapshot, Unreadable};
 pub use migrate::{MigrationReport, Migrations};
 pub use orphans::{Cancelled, LiveOwner};
+pub use others::{Newest, Trace};
 pub use post::{Posted, SignalWish, Target};
 pub use project::Changed;
 pub use recovery::{Dead, Deaths, TakeOver};

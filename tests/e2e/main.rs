@@ -7,6 +7,7 @@ mod commands;
 mod connections;
 mod counts;
 mod databases;
+mod definitions;
 mod deletion;
 mod dev;
 mod figures;

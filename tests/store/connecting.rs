@@ -86,7 +86,7 @@ async fn many_processes_migrate_at_once_and_one_does_it() {
         .iter()
         .map(|report| report.as_ref().unwrap().applied.len())
         .sum();
-    assert_eq!(applied, 5);
+    assert_eq!(applied, 6);
 }
 
 /// What was applied somewhere does not change any more: the database would be refused.
@@ -126,7 +126,8 @@ async fn the_release_before_goes_on_while_the_schema_is_migrated() {
             "0002_add_signals_and_sql_surface",
             "0003_add_retries",
             "0004_find_what_stands_still",
-            "0005_start_with_fewer_expressions"
+            "0005_start_with_fewer_expressions",
+            "0006_count_runs_of_workflows"
         ]
     );
     let taken = "UPDATE everstep.inbox SET taken_seq = 1, consumed_seq = 1, outcome = 'Consumed' WHERE outcome IS NULL";
