@@ -224,6 +224,15 @@ impl Controller {
         }
     }
 
+    /// The same of Connections.
+    pub fn sight_of_connections(&self) -> impl Fn(&str) -> Option<bool> + Send + Sync + 'static {
+        let shared = self.shared.clone();
+        move |uid| {
+            let cache = &shared.connections;
+            cache.is_complete().then(|| cache.has_uid(uid))
+        }
+    }
+
     /// What it has done so far.
     #[must_use]
     pub fn counters(&self) -> &Counters {

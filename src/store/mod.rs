@@ -71,7 +71,7 @@ pub use others::{Newest, Trace};
 pub use post::{Posted, SignalWish, Target};
 pub use project::Changed;
 pub use recovery::{Dead, Deaths, TakeOver};
-pub use retention::Retired;
+pub use retention::{Pruned, Retired};
 pub use retry::{Former, FormerOf, Handover, Retrying, Taken};
 pub use signals::{ChangedSignal, SignalFacts, SignalOutcome};
 pub use start::{DeletionPolicy, Retention, Start, Submission, Submitted};

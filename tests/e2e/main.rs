@@ -20,6 +20,7 @@ mod readiness;
 mod readme;
 mod refusals;
 mod resting;
+mod retention;
 mod retries;
 mod runs;
 mod saga;

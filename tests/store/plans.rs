@@ -216,6 +216,36 @@ async fn many_runs_that_others_started_cost_their_workflow_little() {
     assert!(count <= 1000, "counting them: {count} pages");
 }
 
+/// Two hundred thousand rows of the audit, of which the first half is old.
+const AUDIT: &str = "
+INSERT INTO everstep.audit (at, actor, operation)
+SELECT now() - CASE WHEN n <= 100000 THEN interval '2 hours' ELSE interval '0' END, 'test', 'test'
+FROM generate_series(1, 200000) AS n";
+
+/// A sweep reads what it removes, and a batch more.
+#[tokio::test]
+async fn old_rows_of_the_audit_are_removed_without_a_look_at_the_young_ones() {
+    const HOUR: std::time::Duration = std::time::Duration::from_secs(3600);
+    let (_server, mut rig) = counted().await;
+    rig.run(AUDIT).await;
+    rig.run("VACUUM ANALYZE").await;
+    pages(&mut rig, "").await;
+    let (mut after, mut removed, mut costs) = (0, 0, Vec::new());
+    loop {
+        let batch = rig.store.prune_audit(HOUR, after, 10_000).await.unwrap();
+        costs.push(pages(&mut rig, "DELETE FROM everstep.audit").await);
+        if batch.rows == 0 {
+            break;
+        }
+        (after, removed) = (batch.last, removed + batch.rows);
+    }
+    eprintln!("pages of a batch: {costs:?}");
+    assert_eq!((removed, costs.len()), (100_000, 11));
+    let (last, most) = (costs[10], costs[0] * 5 / 4);
+    assert!(costs.iter().all(|cost| *cost <= most), "{costs:?}");
+    assert!(last <= 250, "a batch that finds nothing: {last} pages");
+}
+
 /// Ten thousand parked runs, and then a signal for each in one transaction.
 const WAITING: &str = "
 INSERT INTO everstep.runs (id, namespace, workflow, start_key, definition_id, trigger, phase)
