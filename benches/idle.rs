@@ -74,6 +74,7 @@ pub(crate) fn submission(number: u32, spec: &Value) -> Result<Submission, Failur
             start_key,
             input: None,
             trigger: "OnApply".to_owned(),
+            counted_by: None,
         }),
         only_when_idle: false,
         commands: Vec::new(),

@@ -148,6 +148,9 @@ pub struct Service {
     /// How often runs without an object are looked for
     #[arg(long, env = "EVERSTEP_ORPHAN_PERIOD", value_name = "DURATION", default_value = "60s", value_parser = period)]
     pub orphan_period: Duration,
+    /// How long rows of the audit are kept; at least 1h
+    #[arg(long, env = "EVERSTEP_AUDIT_RETENTION", value_name = "DURATION", default_value = "2160h", value_parser = audit_retention)]
+    pub audit_retention: Duration,
     /// The Lease whose holder reconciles, of several controllers [default namespace: the pod's, else `default`]
     #[arg(
         long,
@@ -386,6 +389,15 @@ fn period(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn audit_retention(text: &str) -> Result<Duration, String> {
+    let kept = duration(text)?;
+    if kept >= Duration::from_secs(3600) {
+        Ok(kept)
+    } else {
+        Err("at least 1h".to_owned())
+    }
+}
+
 fn namespace(text: &str) -> Result<String, String> {
     let name = text.trim();
     let fits = (1..=63).contains(&name.len())
@@ -429,6 +441,7 @@ mod tests {
         assert_eq!(all.lease, Duration::from_secs(30));
         assert_eq!(all.resync, Duration::from_secs(300));
         assert_eq!(all.orphan_period, Duration::from_secs(60));
+        assert_eq!(all.audit_retention, Duration::from_secs(90 * 24 * 3600));
         assert_eq!(all.max_runs, 1000);
         assert_eq!(all.migrations, Migrations::Auto);
         assert_eq!(
@@ -446,6 +459,7 @@ mod tests {
             ["worker", "--lease", "soon"],
             ["worker", "--max-runs", "0"],
             ["controller", "--resync", "0s"],
+            ["controller", "--audit-retention", "59m"],
             ["controller", "--namespaces", "Shop"],
             ["controller", "--leader-lease", "a/b/c"],
             ["controller", "--leader-lease", ""],

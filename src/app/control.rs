@@ -89,6 +89,13 @@ pub(super) async fn control(
         counters: Arc::default(),
     };
     gather.controller(controller.clone(), Arc::clone(&orphans.counters));
+    let retention = retention::Retention {
+        store: store.clone(),
+        audit: options.audit_retention,
+        namespaces: namespaces(options),
+        sight: Box::new(controller.sight_of_connections()),
+        leading: leading.clone(),
+    };
     let sight = controller.sight();
     readiness.ask("controller", move || {
         let listing = || "the objects are not all listed yet".to_owned();
@@ -106,7 +113,7 @@ pub(super) async fn control(
         tokio::join!(
             reconciling,
             Box::pin(orphans::run(orphans, ended.clone())),
-            Box::pin(retention::run(store.clone(), leading.clone(), ended.clone())),
+            Box::pin(retention::run(retention, ended.clone())),
             Box::pin(detector::run(store.clone(), seen, leading, ended.clone())),
             Box::pin(election::stand(client, candidate, told, ended.clone()))
         )

@@ -15,7 +15,8 @@ use crate::{
 const PAUSE: Duration = Duration::from_secs(1);
 /// Between two looks for what a controller, perhaps of this process, does within moments.
 const SOON: Duration = Duration::from_millis(200);
-/// A pool for statements that last milliseconds; the append's two writers and the listener are among them.
+/// A pool for statements that last milliseconds; the append's two writers are among them. Beside it a process has connections of
+/// its own for ringing, for listening, and to feel whether the database answers; a worker also for its lease.
 const CONNECTIONS: u32 = 10;
 
 /// The URL that was given, directly or in a file.

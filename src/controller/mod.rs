@@ -30,6 +30,7 @@ mod identity;
 pub(crate) mod key;
 mod lenient;
 mod notice;
+mod others;
 mod queue;
 mod reconcile;
 mod run;
@@ -224,6 +225,15 @@ impl Controller {
         }
     }
 
+    /// The same of Connections.
+    pub fn sight_of_connections(&self) -> impl Fn(&str) -> Option<bool> + Send + Sync + 'static {
+        let shared = self.shared.clone();
+        move |uid| {
+            let cache = &shared.connections;
+            cache.is_complete().then(|| cache.has_uid(uid))
+        }
+    }
+
     /// What it has done so far.
     #[must_use]
     pub fn counters(&self) -> &Counters {
@@ -272,6 +282,7 @@ impl Controller {
             join_all(watches),
             wake::wake(shared, &shutdown),
             stuck::wake(shared, &shutdown),
+            others::wake(shared, &shutdown),
             notice::tell(shared, &shutdown),
             reconcile::carry(shared, &shutdown)
         );

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::{
     DefinitionId, DeletionPolicy, Error, Retention, Store, StuckReason,
+    others::has_others,
     row::{column, json, maybe_time, time},
     stuck::{clock, stuck, unmoved},
 };
@@ -43,7 +44,9 @@ SELECT wish.uid, (SELECT now FROM clock) AS now,
       SELECT 1 FROM everstep.inbox AS i
       WHERE i.run_id = going.id AND i.kind = 'Pause' AND i.dedup_key = wish.uid || '/' || o.generation || '/Pause')
   ) ELSE false END AS unpaused,
-  live.active, live.stuck, live.stuck_reason, live.stuck_since, ended.succeeded, ended.failed
+  live.active, live.stuck, live.stuck_reason, live.stuck_since, ended.succeeded, ended.failed,",
+    has_others!(),
+    "
 FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[]) WITH ORDINALITY
   AS wish (uid, namespace, workflow, start_key, place)
 LEFT JOIN everstep.owners AS o ON o.uid = wish.uid
@@ -131,19 +134,22 @@ pub struct Facts {
     pub run: Option<RunFacts>,
     /// The run of the wished start key.
     pub wished: Option<RunFacts>,
+    /// Of a Workflow the newest run that goes on, else the one that ended last: its own, one that SQL started, or one of a
+    /// WorkflowRun that refers to it. Without any of those, `run`.
+    pub last: Option<RunFacts>,
     /// The wished start was made, and its run is gone though it was not retired: submit repairs it.
     pub run_row_missing: bool,
     /// The wished start was made and its run retired: it is not made again.
     pub retired: bool,
     /// The object was accepted as suspended, and a live run of it, or one that SQL started of it, was not told: submit does.
     pub unpaused: bool,
-    /// Runs of the object that are not terminal.
+    /// Runs of the object that are not terminal; of a Workflow also those that others started of it, the newest 10,000.
     pub active: i64,
     /// Those of them that are stuck; none when all move.
     pub stuck: Option<StuckFacts>,
-    /// Runs that ended well and are still kept.
+    /// Runs that ended well and are still kept; of those that others started, among the last 10,000 that ended.
     pub succeeded: i64,
-    /// Runs that ended otherwise and are still kept.
+    /// Runs that ended otherwise, as many.
     pub failed: i64,
 }
 
@@ -214,6 +220,7 @@ impl Facts {
             owner: None,
             run: None,
             wished: None,
+            last: None,
             run_row_missing: false,
             retired: false,
             unpaused: false,
@@ -226,7 +233,8 @@ impl Facts {
 }
 
 impl Store {
-    /// The facts of many objects in one statement and one snapshot, in the order asked.
+    /// The facts of many objects in one statement and one snapshot, in the order asked. A second one reads what others have
+    /// started of Workflows, where there is something: it is at least as new.
     pub async fn facts(&self, of: &[FactsOf]) -> Result<Vec<Facts>, Error> {
         let rows = self
             .fetch(|| {
@@ -240,7 +248,17 @@ impl Store {
         if let Some(row) = rows.first() {
             self.clock.learn(time(row, "now")?);
         }
-        rows.iter().map(facts).collect()
+        let mut all: Vec<Facts> = rows.iter().map(facts).collect::<Result<_, _>>()?;
+        let mut with_others = Vec::new();
+        for (row, facts) in rows.iter().zip(&mut all) {
+            if column(row, "has_others")? {
+                with_others.push(facts);
+            }
+        }
+        if !with_others.is_empty() {
+            self.add_others(&mut with_others).await?;
+        }
+        Ok(all)
     }
 }
 
@@ -252,6 +270,7 @@ fn facts(row: &PgRow) -> Result<Facts, Error> {
     Ok(Facts {
         uid: column(row, "uid")?,
         owner: owner(row)?,
+        last: shown.clone(),
         run: shown,
         wished,
         run_row_missing: column(row, "run_row_missing")?,
@@ -264,7 +283,7 @@ fn facts(row: &PgRow) -> Result<Facts, Error> {
     })
 }
 
-fn stuck(row: &PgRow) -> Result<Option<StuckFacts>, Error> {
+pub(super) fn stuck(row: &PgRow) -> Result<Option<StuckFacts>, Error> {
     let (reason, since): (Option<&str>, _) = (column(row, "stuck_reason")?, maybe_time(row, "stuck_since")?);
     let Some((reason, since)) = reason.zip(since) else {
         return Ok(None);
@@ -294,7 +313,7 @@ fn owner(row: &PgRow) -> Result<Option<OwnerFacts>, Error> {
     }))
 }
 
-fn run(row: &PgRow, id: Uuid, names: &[&str; 10]) -> Result<RunFacts, Error> {
+pub(super) fn run(row: &PgRow, id: Uuid, names: &[&str; 10]) -> Result<RunFacts, Error> {
     let [
         start_key,
         revision,

@@ -90,6 +90,39 @@ impl Store {
     }
 }
 
+/// Nobody has used the Connection for a day: its object may be gone. The table has a row for each Connection, and the order
+/// of its key.
+const OLD: &str = "
+SELECT uid
+FROM everstep.connections
+WHERE uid > $1 AND checked_at < (SELECT everstep.now()) - interval '1 day' AND (namespace = ANY ($3)) IS NOT FALSE
+ORDER BY uid
+LIMIT $2";
+
+const FORGET: &str = "
+DELETE FROM everstep.connections
+WHERE uid = ANY ($1) AND checked_at < (SELECT everstep.now()) - interval '1 day'";
+
+impl Store {
+    /// UIDs of Connections of these namespaces, or of all, that nobody has used for a day: a page of those after `after`.
+    pub async fn old_findings(
+        &self,
+        after: &str,
+        limit: i64,
+        namespaces: Option<&[String]>,
+    ) -> Result<Vec<String>, Error> {
+        let rows = self
+            .fetch(|| sqlx::query(OLD).bind(after).bind(limit).bind(namespaces))
+            .await?;
+        rows.iter().map(|row| column(row, "uid")).collect()
+    }
+
+    /// Removes what was found about these Connections, if nobody has used them for a day; how many that were.
+    pub async fn forget_findings(&self, uids: &[String]) -> Result<u64, Error> {
+        self.execute(|| sqlx::query(FORGET).bind(uids)).await
+    }
+}
+
 fn finding(row: &PgRow) -> Result<Finding, Error> {
     Ok(Finding {
         uid: column(row, "uid")?,

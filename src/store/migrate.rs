@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
 use super::{Error, Refusal, Store, pool};
 
 /// The migrations of this release, oldest first; a number is its place, from 1.
-const MIGRATIONS: [Migration; 7] = [
+const MIGRATIONS: [Migration; 8] = [
     Migration {
         name: "0001_create_schema",
         sql: include_str!("../../migrations/0001_create_schema.sql"),
@@ -35,6 +35,10 @@ const MIGRATIONS: [Migration; 7] = [
     Migration {
         name: "0007_know_what_is_set_aside",
         sql: include_str!("../../migrations/0007_know_what_is_set_aside.sql"),
+    },
+    Migration {
+        name: "0008_count_runs_of_workflows",
+        sql: include_str!("../../migrations/0008_count_runs_of_workflows.sql"),
     },
 ];
 

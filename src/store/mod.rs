@@ -7,6 +7,7 @@
 //! | `connect`, `pool`, `warning` | connections, and refusing what cannot work; how a statement is sent |
 //! | `migrate`, `cluster` | the schema; whose database this is |
 //! | `start`, `command`, `facts`, `project` | the controller: runs from objects, and back |
+//! | `others` | runs of a Workflow that its object does not own |
 //! | `retry` | a run from an earlier one, whose work it takes over |
 //! | `post`, `signals` | Signal objects become mail, and what became of it |
 //! | `history` | journals, for people |
@@ -37,6 +38,7 @@ mod listen;
 mod load;
 mod migrate;
 mod orphans;
+mod others;
 mod pool;
 mod post;
 mod project;
@@ -67,10 +69,11 @@ pub use listen::{Bell, Listener};
 pub use load::{Decision, DefinitionId, Loaded, Loads, Snapshot, Unreadable};
 pub use migrate::{MigrationReport, Migrations};
 pub use orphans::{Cancelled, LiveOwner};
+pub use others::{Newest, Trace};
 pub use post::{Posted, SignalWish, Target};
 pub use project::Changed;
 pub use recovery::{Dead, Deaths, TakeOver};
-pub use retention::Retired;
+pub use retention::{Pruned, Retired};
 pub use retry::{Former, FormerOf, Handover, Retrying, Taken};
 pub use signals::{ChangedSignal, SignalFacts, SignalOutcome};
 pub use start::{DeletionPolicy, Retention, Start, Submission, Submitted};

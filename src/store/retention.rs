@@ -1,6 +1,11 @@
-//! Retention: what is kept of finished runs, and how long.
+//! Retention: what is kept of finished runs, of the audit and of findings, and how long.
 
-use super::{Error, Store};
+use std::time::Duration;
+
+use super::{
+    Error, Store,
+    row::{column, seconds},
+};
 
 /// Locked without waiting: whoever has the row is at it. A run whose object lives keeps its row, without payloads and
 /// without an expiry, so that the object's status can be written again; the row goes when the object has gone.
@@ -71,6 +76,20 @@ WHERE (namespace, workflow, start_key) IN (
   FOR UPDATE OF s SKIP LOCKED)
 RETURNING run_id";
 
+/// From the oldest on, which is how ids go: what is read is removed, or ends the sweep. The newest row stays, for its id says
+/// how far the audit went.
+const PRUNE: &str = "
+WITH old AS (
+  SELECT id
+  FROM (SELECT id, at FROM everstep.audit WHERE id > $1 ORDER BY id LIMIT $2) AS next
+  WHERE next.at < (SELECT everstep.now()) - make_interval(secs => $3)
+    AND next.id < (SELECT max(id) FROM everstep.audit)
+), pruned AS (
+  DELETE FROM everstep.audit AS a USING old WHERE a.id = old.id
+  RETURNING a.id
+)
+SELECT count(*) AS rows, max(id) AS last FROM pruned";
+
 /// What one batch removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Retired {
@@ -80,7 +99,28 @@ pub struct Retired {
     pub tombstones: u64,
 }
 
+/// Rows of the audit that one batch removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// How many.
+    pub rows: i64,
+    /// The id of the last of them: the next batch begins after it, so that it reads nothing that was removed.
+    pub last: i64,
+}
+
 impl Store {
+    /// Removes rows of the audit that are older than `keep`: of the first `limit` after the id `after`. Call again while it
+    /// did something.
+    pub async fn prune_audit(&self, keep: Duration, after: i64, limit: i64) -> Result<Pruned, Error> {
+        let prune = || sqlx::query(PRUNE).bind(after).bind(limit).bind(seconds(keep));
+        let rows = self.fetch(prune).await?;
+        let row = rows.first().ok_or(Error::NotFound)?;
+        Ok(Pruned {
+            rows: column(row, "rows")?,
+            last: column::<Option<i64>>(row, "last")?.unwrap_or(after),
+        })
+    }
+
     /// Retires up to `limit` expired runs, and ends up to `limit` tombstones. Call again while it did something.
     pub async fn retire(&self, limit: i64) -> Result<Retired, Error> {
         let retired = self.fetch(|| sqlx::query(RETIRE).bind(limit)).await?;

@@ -52,7 +52,8 @@ const WORKFLOW: &str = concat!(
 const FORMER: &str = concat!(
     "SELECT former.run_id, former.retired, r.id IS NOT NULL AS there, r.namespace, r.workflow,
   coalesce(r.owner_name, r.workflow) AS name, r.start_key, r.scheduled_at, d.revision, d.body::text AS body,
-  coalesce(r.input, d.default_input)::text AS input, r.retried_workflow, r.retried_key, n.owner_name AS retried_by,
+  coalesce(r.input, d.default_input)::text AS input, r.counted_by, r.retried_workflow, r.retried_key,
+  n.owner_name AS retried_by,
   extract(epoch FROM o.keep_succeeded)::float8 AS keep_succeeded, extract(epoch FROM o.keep_failed)::float8 AS keep_failed,
   journal.bytes, CASE WHEN journal.bytes <= $4 THEN
     (SELECT array_agg(j.events::text ORDER BY j.seq) FROM everstep.journal AS j WHERE j.run_id = r.id) END AS journal
@@ -122,6 +123,8 @@ pub struct Retrying {
     pub body: String,
     /// Its input as JSON text; null: it has none.
     pub input: Option<String>,
+    /// UID of the Workflow whose status counts it, beside its owner's.
+    pub counted_by: Option<String>,
     /// How long its object asked to keep it.
     pub retention: Retention,
     /// All that was decided, oldest first.
@@ -276,6 +279,7 @@ fn former(row: &PgRow, cluster: &Arc<str>) -> Result<Former, Error> {
         origin: Arc::new(load::origin(row, run, cluster)?),
         body: column(row, "body")?,
         input: column(row, "input")?,
+        counted_by: column(row, "counted_by")?,
         retention: Retention {
             succeeded: keep("keep_succeeded", retention.succeeded)?,
             failed: keep("keep_failed", retention.failed)?,

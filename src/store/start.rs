@@ -44,9 +44,9 @@ const START: &str = "
 WITH wish AS (
   SELECT wish.*, d.id AS definition_id
   FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bool[], $7::text[], $8::float8[],
-    $9::float8[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::bool[])
+    $9::float8[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::bool[])
     AS wish (uid, kind, namespace, name, generation, suspended, deletion_policy, keep_succeeded, keep_failed, workflow,
-      revision, start_key, input, trigger, only_when_idle)
+      revision, start_key, input, trigger, counted_by, only_when_idle)
   JOIN everstep.definitions AS d
     ON d.namespace = wish.namespace AND d.workflow = wish.workflow AND d.revision = wish.revision
   -- A stale replica changes nothing and starts nothing.
@@ -79,9 +79,9 @@ WITH wish AS (
   RETURNING s.namespace, s.workflow, s.start_key, s.run_id, s.owner_uid
 ), born AS (
   INSERT INTO everstep.runs (id, namespace, workflow, owner_kind, owner_uid, owner_name, start_key, definition_id, input,
-    trigger)
+    trigger, counted_by)
   SELECT c.run_id, c.namespace, c.workflow, wish.kind, wish.uid, wish.name, c.start_key, wish.definition_id,
-    wish.input::json, wish.trigger
+    wish.input::json, wish.trigger, wish.counted_by
   FROM claimed AS c
   JOIN wish ON wish.uid = c.owner_uid AND wish.start_key = c.start_key
 ), ready AS (
@@ -105,8 +105,8 @@ WITH wish AS (
   SELECT wish.*, o.generation > wish.generation AS stale, s.run_id, d.id AS definition_id,
     s.run_id IS NOT NULL AND s.retired_at IS NULL AND r.id IS NULL AND o.generation = wish.generation AS lost
   FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[],
-    $9::text[], $10::text[]) WITH ORDINALITY
-    AS wish (uid, kind, namespace, name, generation, workflow, revision, start_key, input, trigger, place)
+    $9::text[], $10::text[], $11::text[]) WITH ORDINALITY
+    AS wish (uid, kind, namespace, name, generation, workflow, revision, start_key, input, trigger, counted_by, place)
   JOIN everstep.owners AS o ON o.uid = wish.uid
   LEFT JOIN everstep.starts AS s
     ON s.namespace = wish.namespace AND s.workflow = wish.workflow AND s.start_key = wish.start_key
@@ -115,8 +115,8 @@ WITH wish AS (
     ON d.namespace = wish.namespace AND d.workflow = wish.workflow AND d.revision = wish.revision
 ), reborn AS (
   INSERT INTO everstep.runs AS r (id, namespace, workflow, owner_kind, owner_uid, owner_name, start_key, definition_id,
-    input, trigger)
-  SELECT run_id, namespace, workflow, kind, uid, name, start_key, definition_id, input::json, trigger
+    input, trigger, counted_by)
+  SELECT run_id, namespace, workflow, kind, uid, name, start_key, definition_id, input::json, trigger, counted_by
   FROM wish
   WHERE lost
   ORDER BY run_id
@@ -179,6 +179,8 @@ pub struct Start {
     pub input: Option<String>,
     /// What started it: `OnApply`.
     pub trigger: String,
+    /// UID of the Workflow that a WorkflowRun refers to: its status counts the run, too.
+    pub counted_by: Option<String>,
 }
 
 /// What happens to an object's runs when the object is gone.
@@ -341,6 +343,9 @@ fn start(wishes: &[Submission]) -> Statement<'static> {
             w.start.as_ref().and_then(|start| start.input.as_deref())
         }))
         .bind(each(wishes, |w| w.start.as_ref().map(|start| start.trigger.as_str())))
+        .bind(each(wishes, |w| {
+            w.start.as_ref().and_then(|start| start.counted_by.as_deref())
+        }))
         .bind(each(wishes, |w| w.only_when_idle))
 }
 
@@ -358,6 +363,9 @@ fn read(wishes: &[Submission]) -> Statement<'static> {
             w.start.as_ref().and_then(|start| start.input.as_deref())
         }))
         .bind(each(wishes, |w| w.start.as_ref().map(|start| start.trigger.as_str())))
+        .bind(each(wishes, |w| {
+            w.start.as_ref().and_then(|start| start.counted_by.as_deref())
+        }))
 }
 
 fn each<'w, T>(wishes: &'w [Submission], of: impl Fn(&'w Submission) -> T) -> Vec<T> {

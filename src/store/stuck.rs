@@ -114,7 +114,8 @@ ORDER BY reason"
 const STUCK: &str = count!(stuck!("FROM everstep.runs AS r"));
 const UNMOVED: &str = count!(unmoved!("FROM everstep.runs AS r"));
 
-/// For an object with several such runs the oldest speaks. No namespaces are all. Each stuck run is looked up by its id: the
+/// For an object with several such runs the oldest speaks; a run that SQL started, or that a WorkflowRun did, is one of its
+/// Workflow, too. No namespaces are all. Each stuck run is looked up by its id: the
 /// offset keeps the planner from walking over all runs in the order asked for, and over all stuck ones for each of them.
 const OWNERS: &str = concat!(
     "WITH ",
@@ -125,9 +126,13 @@ FROM (",
     stuck!("FROM everstep.runs AS r"),
     ") AS stuck
 CROSS JOIN LATERAL (
-  SELECT l.id, l.owner_uid, l.owner_kind, l.namespace, l.owner_name
+  SELECT l.id, object.owner_uid, object.owner_kind, l.namespace, object.owner_name
   FROM everstep.runs AS l
-  WHERE l.id = stuck.run_id AND l.owner_uid > $1 AND (l.namespace = ANY ($3)) IS NOT FALSE
+  CROSS JOIN LATERAL (VALUES
+    (l.owner_uid, l.owner_kind, l.owner_name),
+    (coalesce(l.workflow_uid, l.counted_by), 'Workflow', l.workflow)
+  ) AS object (owner_uid, owner_kind, owner_name)
+  WHERE l.id = stuck.run_id AND object.owner_uid > $1 AND (l.namespace = ANY ($3)) IS NOT FALSE
   OFFSET 0
 ) AS r
 ORDER BY r.owner_uid, stuck.since, r.id
@@ -227,7 +232,7 @@ pub struct Stuck {
     pub oldest: Duration,
 }
 
-/// An object that owns a stuck run.
+/// An object that shows a stuck run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StuckOwner {
     /// Its UID.
@@ -267,7 +272,7 @@ impl Store {
             .collect()
     }
 
-    /// At most `limit` objects of these namespaces, or of all, whose UID is greater than `after` and that own a run that is
+    /// At most `limit` objects of these namespaces, or of all, whose UID is greater than `after` and that show a run that is
     /// stuck, in the order of their UIDs. Runs that nothing moves are not among them: [`Store::facts`] knows those, too.
     pub async fn stuck_owners(
         &self,

@@ -289,6 +289,7 @@ async fn start(fixture: &Fixture, runs: usize) {
                 start_key: format!("uid/uid-{n}/aa"),
                 input: None,
                 trigger: "OnApply".to_owned(),
+                counted_by: None,
             }),
             only_when_idle: true,
             commands: Vec::new(),

@@ -1,11 +1,8 @@
 //! Workflows that do what they say, and how they look meanwhile.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use crate::support::system::{DEADLINE, Payments, Shop, System, condition, example, order};
+use crate::support::system::{DEADLINE, Payments, Shop, System, columns, condition, example, order};
 
 #[tokio::test]
 async fn hello_ends_soon_after_its_nap_and_runs_once() {
@@ -102,23 +99,4 @@ async fn order_is_reserved_charged_and_told_once() {
     let said = system.apply(&order(&shop, &payments)).await;
     assert!(said.contains("workflow.everstep.dev/order-1041 unchanged"), "{said}");
     assert_eq!(system.count("SELECT count(*) FROM everstep.runs").await, 1);
-}
-
-/// What `kubectl get` shows of an object, by column. A column's value begins where its title does.
-async fn columns(system: &System, kind: &str, name: &str) -> BTreeMap<String, String> {
-    let table = system.kubectl(&["get", kind, name]).await;
-    let mut lines = table.lines();
-    let (titles, values) = (lines.next().unwrap(), lines.next().unwrap());
-    let starts: Vec<usize> = titles
-        .char_indices()
-        .filter(|(at, character)| *character != ' ' && (*at == 0 || titles[..*at].ends_with(' ')))
-        .map(|(at, _)| at)
-        .collect();
-    let cell = |line: &str, index: usize| {
-        let end = starts.get(index + 1).copied().unwrap_or(line.len()).min(line.len());
-        line.get(starts[index]..end).unwrap_or_default().trim().to_owned()
-    };
-    (0..starts.len())
-        .map(|index| (cell(titles, index), cell(values, index)))
-        .collect()
 }

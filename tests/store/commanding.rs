@@ -103,6 +103,7 @@ async fn a_run_of_a_workflow_run_belongs_to_that_object_and_runs_the_workflow() 
             start_key: "run/r".to_owned(),
             input: None,
             trigger: "Run".to_owned(),
+            counted_by: None,
         }),
         ..wish("r")
     };

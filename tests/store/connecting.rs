@@ -128,7 +128,8 @@ async fn the_release_before_goes_on_while_the_schema_is_migrated() {
             "0004_find_what_stands_still",
             "0005_start_with_fewer_expressions",
             "0006_refuse_retries_of_what_has_not_failed",
-            "0007_know_what_is_set_aside"
+            "0007_know_what_is_set_aside",
+            "0008_count_runs_of_workflows"
         ]
     );
     let taken = "UPDATE everstep.inbox SET taken_seq = 1, consumed_seq = 1, outcome = 'Consumed' WHERE outcome IS NULL";

@@ -14,6 +14,7 @@ fn run_of(uid: &str) -> Submission {
             start_key: format!("run/{uid}"),
             input: None,
             trigger: "WorkflowRun".to_owned(),
+            counted_by: None,
         }),
         only_when_idle: false,
         ..wish(uid)

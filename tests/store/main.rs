@@ -12,6 +12,7 @@ mod controlling;
 mod durability;
 mod granting;
 mod handing_over;
+mod others;
 mod pgbouncer;
 mod plans;
 mod pooled;

@@ -175,6 +175,77 @@ async fn cost_of_facts(rig: &mut Rig) -> i64 {
     pages(rig, "AS why ON").await
 }
 
+/// A hundred thousand runs of one Workflow that have ended, and as many that sleep: half of them were started by SQL.
+const OTHERS: &str = "
+INSERT INTO everstep.runs (id, namespace, workflow, workflow_uid, counted_by, start_key, definition_id, trigger, phase,
+  created_at, finished_at)
+SELECT everstep.uuidv7(), 'shop', 'name-a', CASE n % 2 WHEN 0 THEN 'a' END, CASE n % 2 WHEN 1 THEN 'a' END, 'k' || n,
+  (SELECT id FROM everstep.definitions LIMIT 1), 'SQL', CASE WHEN n > 100000 THEN 'Sleeping' ELSE 'Succeeded' END,
+  now(), CASE WHEN n <= 100000 THEN now() + n * interval '1 second' END
+FROM generate_series(1, 200000) AS n;
+INSERT INTO everstep.timers (run_id, fire_at)
+SELECT id, now() + interval '1 day' FROM everstep.runs WHERE phase = 'Sleeping'";
+
+/// Others' runs are counted up to a bound and in an index, and whether they changed is a few looks, however many there are.
+#[tokio::test]
+async fn many_runs_that_others_started_cost_their_workflow_little() {
+    let (_server, mut rig) = counted().await;
+    rig.start("a").await;
+    rig.run(OTHERS).await;
+    rig.run("VACUUM ANALYZE").await;
+    pages(&mut rig, "").await;
+    let traces = rig.store.traces(&["a".to_owned()]).await.unwrap();
+    assert_eq!(traces.len(), 1);
+    let look = pages(&mut rig, "num_nonnulls").await;
+    let of = FactsOf {
+        uid: "a".to_owned(),
+        namespace: "shop".to_owned(),
+        workflow: "name-a".to_owned(),
+        start_key: None,
+    };
+    let mut costs = Vec::new();
+    for statement in ["AS has_others", "stands AS MATERIALIZED"] {
+        let facts = rig.store.facts(std::slice::from_ref(&of)).await.unwrap().remove(0);
+        assert_eq!((facts.active, facts.succeeded), (20_001, 20_000), "a bound of each");
+        costs.push(pages(&mut rig, statement).await);
+    }
+    let (whether, count) = (costs[0], costs[1]);
+    eprintln!("pages of a look: {look}, whether there are others: {whether}, of counting them: {count}");
+    assert!(look <= 40, "a look: {look} pages");
+    assert!(whether <= 60, "whether there are others: {whether} pages");
+    assert!(count <= 1000, "counting them: {count} pages");
+}
+
+/// Two hundred thousand rows of the audit, of which the first half is old.
+const AUDIT: &str = "
+INSERT INTO everstep.audit (at, actor, operation)
+SELECT now() - CASE WHEN n <= 100000 THEN interval '2 hours' ELSE interval '0' END, 'test', 'test'
+FROM generate_series(1, 200000) AS n";
+
+/// A sweep reads what it removes, and a batch more.
+#[tokio::test]
+async fn old_rows_of_the_audit_are_removed_without_a_look_at_the_young_ones() {
+    const HOUR: std::time::Duration = std::time::Duration::from_secs(3600);
+    let (_server, mut rig) = counted().await;
+    rig.run(AUDIT).await;
+    rig.run("VACUUM ANALYZE").await;
+    pages(&mut rig, "").await;
+    let (mut after, mut removed, mut costs) = (0, 0, Vec::new());
+    loop {
+        let batch = rig.store.prune_audit(HOUR, after, 10_000).await.unwrap();
+        costs.push(pages(&mut rig, "DELETE FROM everstep.audit").await);
+        if batch.rows == 0 {
+            break;
+        }
+        (after, removed) = (batch.last, removed + batch.rows);
+    }
+    eprintln!("pages of a batch: {costs:?}");
+    assert_eq!((removed, costs.len()), (100_000, 11));
+    let (last, most) = (costs[10], costs[0] * 5 / 4);
+    assert!(costs.iter().all(|cost| *cost <= most), "{costs:?}");
+    assert!(last <= 250, "a batch that finds nothing: {last} pages");
+}
+
 /// Ten thousand parked runs, and then a signal for each in one transaction.
 const WAITING: &str = "
 INSERT INTO everstep.runs (id, namespace, workflow, start_key, definition_id, trigger, phase)

@@ -173,6 +173,7 @@ pub(crate) fn wish(uid: &str) -> Submission {
             start_key: format!("uid/{uid}/r1"),
             input: None,
             trigger: "OnApply".to_owned(),
+            counted_by: None,
         }),
         only_when_idle: true,
         commands: Vec::new(),
@@ -189,6 +190,7 @@ pub(crate) fn edited(uid: &str, generation: i64) -> Submission {
             start_key,
             input: None,
             trigger: "OnApply".to_owned(),
+            counted_by: None,
         }),
         ..wish(uid)
     }

@@ -93,6 +93,7 @@ async fn a_target_is_a_workflow_a_run_or_a_key_of_the_same_namespace() {
             start_key: "key/k".to_owned(),
             input: None,
             trigger: "Run".to_owned(),
+            counted_by: None,
         }),
         ..wish("r")
     };
@@ -414,6 +415,7 @@ async fn a_target_is_found_whose_run_another_object_with_its_key_started() {
             start_key: "key/k".to_owned(),
             input: None,
             trigger: "Run".to_owned(),
+            counted_by: None,
         }),
         ..wish(uid)
     };

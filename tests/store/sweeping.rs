@@ -359,3 +359,63 @@ async fn definition_that_a_submit_is_about_to_use_is_not_forgotten() {
     // And r2, which nobody has any more but its run, stays with that.
     assert_eq!(rig.store.forget_unused(10).await.unwrap().definitions, 0);
 }
+
+/// Ages the rows of the audit that are there.
+async fn aged_audit(rig: &mut Rig, interval: &str) {
+    rig.run(&format!("UPDATE everstep.audit SET at = at - interval '{interval}'"))
+        .await;
+}
+
+#[tokio::test]
+async fn rows_of_the_audit_go_when_they_are_old_and_the_newest_stays() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let mut rig = rig().await;
+    for uid in ["a", "b", "c"] {
+        rig.start(uid).await;
+    }
+    let prune = async |rig: &Rig, after| rig.store.prune_audit(HOUR, after, 4).await.unwrap();
+    assert_eq!(prune(&rig, 0).await.rows, 0, "they are young");
+    aged_audit(&mut rig, "61 minutes").await;
+    rig.start("d").await;
+    let all = rig.count("audit").await;
+    let first = prune(&rig, 0).await;
+    assert_eq!(first.rows, 4, "a batch");
+    let second = prune(&rig, first.last).await;
+    assert_eq!((first.rows + second.rows, rig.count("audit").await), (all - 2, 2));
+    assert_eq!(
+        prune(&rig, second.last).await.rows,
+        0,
+        "those of the last start are young"
+    );
+    aged_audit(&mut rig, "2 hours").await;
+    assert_eq!(prune(&rig, 0).await.rows, 1);
+    assert_eq!(prune(&rig, 0).await.rows, 0, "the newest stays");
+    let newest = "SELECT max(id) = (SELECT last_value FROM everstep.audit_id_seq) FROM everstep.audit";
+    assert!(rig.one::<bool>(newest).await);
+}
+
+#[tokio::test]
+async fn findings_that_nobody_renewed_for_a_day_are_offered_in_pages_and_go_when_told() {
+    let mut rig = rig().await;
+    for (uid, namespace) in [("a", "shop"), ("b", "shop"), ("c", "bank"), ("young", "shop")] {
+        let age = if uid == "young" { 23 } else { 25 };
+        rig.run(&format!(
+            "INSERT INTO everstep.connections (uid, namespace, name, generation, ready, reason, message, checked_at)
+             VALUES ('{uid}', '{namespace}', 'n', 1, true, 'Connected', '', everstep.now() - interval '{age} hours')"
+        ))
+        .await;
+    }
+    let shop = ["shop".to_owned()];
+    let old =
+        async |rig: &Rig, after, limit, namespaces| rig.store.old_findings(after, limit, namespaces).await.unwrap();
+    assert_eq!(old(&rig, "", 10, None).await, ["a", "b", "c"]);
+    assert_eq!(old(&rig, "", 1, None).await, ["a"]);
+    assert_eq!(old(&rig, "a", 10, Some(&shop[..])).await, ["b"]);
+    let told = ["b", "young"].map(str::to_owned);
+    assert_eq!(
+        rig.store.forget_findings(&told).await.unwrap(),
+        1,
+        "one was renewed meanwhile"
+    );
+    assert_eq!(rig.count("connections WHERE uid <> 'b'").await, 3);
+}

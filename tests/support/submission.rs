@@ -23,6 +23,7 @@ pub(crate) fn submission(namespace: &str, name: &str, body: &Value) -> Submissio
             start_key: format!("uid/{name}/{revision}"),
             input: None,
             trigger: "OnApply".to_owned(),
+            counted_by: None,
         }),
         revision,
         body: body.to_string(),

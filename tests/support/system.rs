@@ -4,6 +4,7 @@
 //! Everything ends with the value that holds it. Nothing here sleeps for an effect: it waits for it, until a deadline.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     sync::Mutex,
@@ -337,6 +338,25 @@ pub(crate) async fn migrate(url: String) {
 /// Whether the status speaks of the object's present generation.
 pub(crate) fn observed(object: &Value) -> bool {
     object["status"]["observedGeneration"] == object["metadata"]["generation"]
+}
+
+/// What `kubectl get` shows of an object, by column. A column's value begins where its title does.
+pub(crate) async fn columns(system: &System, kind: &str, name: &str) -> BTreeMap<String, String> {
+    let table = system.kubectl(&["get", kind, name]).await;
+    let mut lines = table.lines();
+    let (titles, values) = (lines.next().unwrap(), lines.next().unwrap());
+    let starts: Vec<usize> = titles
+        .char_indices()
+        .filter(|(at, character)| *character != ' ' && (*at == 0 || titles[..*at].ends_with(' ')))
+        .map(|(at, _)| at)
+        .collect();
+    let cell = |line: &str, index: usize| {
+        let end = starts.get(index + 1).copied().unwrap_or(line.len()).min(line.len());
+        line.get(starts[index]..end).unwrap_or_default().trim().to_owned()
+    };
+    (0..starts.len())
+        .map(|index| (cell(titles, index), cell(values, index)))
+        .collect()
 }
 
 /// The condition of this type; null when there is none.

@@ -27,7 +27,8 @@ pub struct WorkflowStatus {
     /// The run of this revision, or the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<RunStatus>,
-    /// Runs of this Workflow that the database holds.
+    /// Runs of this Workflow that the database holds, whoever started them: its own; those of SQL and those of WorkflowRuns, up to
+    /// 10,000 of each that go on, and of each that ended last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counts: Option<Counts>,
     /// The last time of the clock that was due.

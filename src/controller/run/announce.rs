@@ -13,7 +13,9 @@ pub(crate) fn transitions(before: Look<'_>, after: Look<'_>) -> Vec<Announcement
     let mut all = Vec::new();
     all.extend(invalid(before, after));
     all.extend(stuck(before, after));
-    if let Some(run) = after.run {
+    // The last run of a definition is told by the object that owns it, and by nobody when SQL has started it.
+    let is_own = get(after.conditions, ConditionType::LastRunSucceeded).is_none();
+    if let Some(run) = after.run.filter(|_| is_own) {
         let earlier = before.run.filter(|before| before.id == run.id);
         all.extend(moved(earlier, run));
         all.extend(undoing(earlier, run));
@@ -151,7 +153,7 @@ mod tests {
     use super::*;
     use crate::api::v1alpha1::WorkflowStatus;
     use crate::controller::workflow::fixtures::{Known, accepted, at, facts, intent, invalid, of, run};
-    use crate::controller::workflow::intent::Intent;
+    use crate::controller::workflow::intent::{Intent, Start};
     use crate::engine;
     use crate::store::{RunFacts, StuckFacts};
 
@@ -184,6 +186,27 @@ mod tests {
                 [reason],
                 "a short run is told once, by its end"
             );
+        }
+    }
+
+    #[test]
+    fn last_run_of_a_definition_is_told_by_its_own_object() {
+        let demanded = Intent {
+            start: Start::OnDemand,
+            ..intent()
+        };
+        let last = |name, phase| {
+            let facts = facts(&run(name, phase));
+            let known = Known::Accepted(&demanded, &facts);
+            of(&WorkflowStatus::default(), 1, known, at(1))
+        };
+        let before = last("old", engine::Phase::Running);
+        for phase in [
+            engine::Phase::Running,
+            engine::Phase::Failed,
+            engine::Phase::Compensating,
+        ] {
+            assert!(reasons(&before, &last("new", phase)).is_empty(), "{phase:?}");
         }
     }
 

@@ -53,6 +53,7 @@ pub(crate) fn run(name: &str, phase: Phase) -> RunFacts {
 pub(crate) fn facts(run: &RunFacts) -> Facts {
     Facts {
         run: Some(run.clone()),
+        last: Some(run.clone()),
         wished: Some(run.clone()),
         active: i64::from(!run.phase.is_terminal()),
         succeeded: i64::from(run.phase == Phase::Succeeded),
@@ -67,6 +68,7 @@ pub(crate) fn no_facts() -> Facts {
         owner: None,
         run: None,
         wished: None,
+        last: None,
         run_row_missing: false,
         retired: false,
         unpaused: false,

@@ -173,6 +173,7 @@ fn submission(key: &Key, seen: &Seen, intent: &Intent, commands: Vec<Command>) -
                 start_key: start_key.to_owned(),
                 input: None,
                 trigger: "OnApply".to_owned(),
+                counted_by: None,
             }),
         only_when_idle: true,
         commands,
@@ -194,7 +195,7 @@ async fn project(shared: &Shared, key: &Key, seen: &Seen, known: Known<'_>) -> R
     let now = shared.store.now();
     let next = status::of(&seen.status, seen.generation, known, now);
     let since = match known {
-        Known::Accepted(intent, facts) => status::current_run(&intent.start, facts).map(|run| run.created_at),
+        Known::Accepted(intent, facts) => status::began(&intent.start, facts),
         Known::Invalid(..) | Known::StoreUnavailable(_) => None,
     };
     if status::says_the_same(&seen.status, &next) {

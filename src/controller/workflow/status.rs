@@ -51,15 +51,24 @@ pub(crate) fn of(before: &WorkflowStatus, generation: i64, known: Known<'_>, now
     status
 }
 
-/// The run that the status is about: the one that goes on, or the one of this revision; on demand the last one.
-pub(crate) fn current_run<'a>(start: &Start, facts: &'a Facts) -> Option<&'a RunFacts> {
+/// The run that the status is about: the one that goes on, or the one of this revision; on demand the last one, whoever
+/// started it.
+fn current_run<'a>(start: &Start, facts: &'a Facts) -> Option<&'a RunFacts> {
     match start {
         Start::OnApply { .. } => facts
             .run
             .as_ref()
             .filter(|run| !run.phase.is_terminal())
             .or(facts.wished.as_ref()),
-        Start::OnDemand => facts.run.as_ref(),
+        Start::OnDemand => facts.last.as_ref(),
+    }
+}
+
+/// When the run began whose end the first look may wait for. The last of a definition may be a younger one at each look.
+pub(crate) fn began(start: &Start, facts: &Facts) -> Option<Timestamp> {
+    match start {
+        Start::OnApply { .. } => current_run(start, facts).map(|run| run.created_at),
+        Start::OnDemand => None,
     }
 }
 
@@ -67,7 +76,7 @@ pub(crate) fn current_run<'a>(start: &Start, facts: &'a Facts) -> Option<&'a Run
 fn shown(intent: Option<&Intent>, facts: &Facts, before: &WorkflowStatus) -> WorkflowStatus {
     let run = match intent {
         Some(intent) => current_run(&intent.start, facts),
-        None => facts.run.as_ref(),
+        None => facts.run.as_ref().or(facts.last.as_ref()),
     };
     let counts = Counts {
         active: facts.active,

@@ -191,7 +191,8 @@ async fn submit(shared: &Shared, key: &Key, seen: &Seen, wish: &Wish) -> Result<
         },
     };
     shared.waiting.remove(key);
-    let submission = submission(key, seen, wish, order, &known, former);
+    let counted_by = order::counted_by(&shared.workflows, key, wish, former);
+    let submission = submission(key, seen, wish, order, &known, former, counted_by);
     let submitted = match work {
         None => shared.submit.ask(submission).await?,
         Some(work) => match shared.store.submit_retry(&submission, &work).await? {
@@ -263,6 +264,7 @@ fn submission(
     order: Order,
     facts: &Facts,
     former: Option<&Retrying>,
+    counted_by: Option<String>,
 ) -> Submission {
     let input = wish.input.as_ref().map(Value::to_string);
     let exists = facts.wished.is_some() || facts.run_row_missing;
@@ -282,6 +284,7 @@ fn submission(
             start_key: wish.start_key.clone(),
             input: input.or_else(|| former?.input.clone()),
             trigger: "WorkflowRun".to_owned(),
+            counted_by,
         }),
         only_when_idle: false,
         commands: wish.desired.commands(was_held(facts)),

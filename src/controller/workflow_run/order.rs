@@ -76,6 +76,18 @@ fn look_up(workflows: &Cache, key: &Key, name: &str) -> Result<Option<Arc<Dynami
     }
 }
 
+/// UID of the Workflow whose status counts the run: the one that is referred to, or that counted the earlier run.
+pub(super) fn counted_by(workflows: &Cache, key: &Key, wish: &Wish, former: Option<&Retrying>) -> Option<String> {
+    match &wish.source {
+        Source::Inline { .. } => None,
+        Source::Workflow(name) => {
+            let workflow = workflows.get(&Key::new(Kind::Workflow, &key.namespace, name))?;
+            workflow.metadata.uid.clone()
+        }
+        Source::Retried { .. } => former?.counted_by.clone(),
+    }
+}
+
 fn find(workflows: &Cache, key: &Key, wish: &Wish, former: Option<&Retrying>) -> Result<Order, Answer> {
     let work = match &wish.source {
         Source::Retried { .. } => return as_before(wish, former.ok_or(Answer::NoRun)?),

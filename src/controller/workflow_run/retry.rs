@@ -170,6 +170,7 @@ mod tests {
             }),
             body: body().to_string(),
             input: None,
+            counted_by: None,
             retention: Retention::default(),
             journal,
             taken: None,

@@ -169,11 +169,32 @@ fn health_of_a_definition_does_not_follow_its_last_run() {
         row(&first(Known::Accepted(&intent, &no_facts()))),
         "Accepted=True/Accepted Ready=True/Registered"
     );
-    let mut last = facts(&run("r", RunPhase::Failed));
-    last.wished = None;
+    let last = Facts {
+        last: Some(run("r", RunPhase::Failed)),
+        failed: 1,
+        ..no_facts()
+    };
     assert_eq!(
         row(&first(Known::Accepted(&intent, &last))),
         "Accepted=True/Accepted Ready=True/Registered LastRunSucceeded=False/Failed"
+    );
+}
+
+#[test]
+fn first_look_of_a_definition_waits_for_no_run() {
+    let live = Facts {
+        last: Some(run("r", RunPhase::Running)),
+        ..no_facts()
+    };
+    let demanded = with(Readiness::Completed, Start::OnDemand);
+    assert_eq!(
+        began(&demanded.start, &live),
+        None,
+        "the next one may have begun by then"
+    );
+    assert_eq!(
+        began(&intent().start, &facts(&run("r", RunPhase::Running))),
+        Some(at(0))
     );
 }
 
@@ -351,8 +372,8 @@ fn tools_see_what_the_table_of_the_api_promises() {
     let on_demand = with(Readiness::Completed, Start::OnDemand);
     let of = |phase| facts(&run("r", phase));
     let last = |phase| Facts {
-        wished: None,
-        ..of(phase)
+        last: Some(run("r", phase)),
+        ..no_facts()
     };
     let unseen = WorkflowStatus {
         observed_generation: Some(-1),
