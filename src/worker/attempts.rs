@@ -159,7 +159,7 @@ fn endpoint(namespace: &str, request: &Request) -> Endpoint {
         Request::Sql(sql) => sql.connection.as_str(),
         Request::Http(http) => match &http.target {
             HttpTarget::Connection { name, .. } => name.as_str(),
-            HttpTarget::Url(url) => url.splitn(4, '/').nth(2).unwrap_or(url),
+            HttpTarget::Url(url) => url.split('/').nth(2).unwrap_or(url),
         },
         #[cfg(feature = "bench")]
         Request::Noop => "",
