@@ -47,7 +47,7 @@ async fn former_leader_reports_no_lag_and_shows_what_is_left_when_it_leads_again
 }
 
 #[tokio::test]
-async fn leader_that_leads_again_looks_anew_for_runs_that_nothing_moves() {
+async fn former_leader_says_nothing_of_stuck_runs_and_looks_anew_when_it_leads_again() {
     let fixture = Fixture::new("anew").await;
     let controller = fixture.controller();
     fixture.apply(HELLO).await;
@@ -57,11 +57,11 @@ async fn leader_that_leads_again_looks_anew_for_runs_that_nothing_moves() {
     let (seen, shutdown) = (Arc::<detector::Seen>::default(), CancellationToken::new());
     let looks = detector::run(fixture.store.clone(), seen.clone(), leading, shutdown.clone());
     let looks = tokio::spawn(looks);
-    let unmoved = "UPDATE everstep.runs SET created_at = created_at - interval '1 hour'; DELETE FROM everstep.active";
-    fixture.execute(unmoved).await;
+    let unclaimed = "UPDATE everstep.active SET ready_at = ready_at - interval '1 hour'";
+    fixture.execute(unclaimed).await;
     let reasons = || seen.last().stuck.iter().map(|stuck| stuck.reason).collect::<Vec<_>>();
     told.say(true);
-    eventually("it is seen", || async { reasons() == [StuckReason::NoMover] }).await;
+    eventually("it is seen", || async { reasons() == [StuckReason::Unclaimed] }).await;
 
     told.say(false);
     eventually("it says no more", || async { seen.last().at.is_none() }).await;
