@@ -32,12 +32,14 @@ macro_rules! stuck {
   UNION ALL
   SELECT t.run_id, 'TimerOverdue', t.fire_at FROM everstep.timers AS t WHERE t.fire_at < (SELECT late FROM clock)
   UNION ALL
-  -- Carried by somebody who lives, and yet not ended when its time was over.
+  -- Carried by somebody who lives, and yet not ended when its time was over. In `finally`, and while it is held after several
+  -- takeovers, a run does not want to be woken by then.
   SELECT a.run_id, 'DeadlineOverdue', r.deadline
   FROM everstep.active AS a
   JOIN everstep.workers AS k ON k.id = a.worker_id AND k.expires_at >= (SELECT late FROM clock)
   JOIN everstep.runs AS r ON r.id = a.run_id
   WHERE r.deadline < (SELECT late FROM clock) AND r.phase IN ('Running', 'Waiting', 'Sleeping')
+    AND (everstep.readable(r.summary) ->> 'wakeAt')::timestamptz <= r.deadline
     AND (a.aside_until > (SELECT now FROM clock)) IS NOT TRUE
   UNION ALL
   -- Held by somebody who lives and says that it cannot carry it.

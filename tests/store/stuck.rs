@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use everstep::engine::Phase;
-use everstep::store::{Append, FactsOf, StuckFacts, StuckReason, Submission, Then};
+use everstep::store::{Append, FactsOf, StuckFacts, StuckReason, Submission, Then, Told};
 use uuid::Uuid;
 
 use crate::application::{shop, start};
@@ -110,6 +110,8 @@ async fn a_run_that_a_living_worker_lets_pass_its_deadline_is_stuck() {
     rig.owned().await;
     let mut told = told(Phase::Running);
     told.deadline = Some(rig.store.now());
+    told.summary.wake_at = told.deadline;
+    let overdue = told.clone();
     let runs = Append {
         then: Then::Keep { told: Some(told) },
         ..step(run, 1)
@@ -125,6 +127,17 @@ async fn a_run_that_a_living_worker_lets_pass_its_deadline_is_stuck() {
         rig.owners("", 10).await,
         [("a".to_owned(), StuckReason::DeadlineOverdue)]
     );
+    let in_finally = Append {
+        then: Then::Keep {
+            told: Some(Told {
+                summary: self::told(Phase::Running).summary,
+                ..overdue
+            }),
+        },
+        ..step(run, 2)
+    };
+    rig.store.append(&[in_finally]).await.unwrap();
+    assert_eq!(rig.stuck().await, [], "its result is known");
 }
 
 /// Its worker says so again and again; what it says no more is not so.
@@ -138,6 +151,7 @@ async fn a_run_that_a_living_worker_cannot_carry_is_stuck_as_long_as_it_says_so(
         .await;
     let mut told = told(Phase::Running);
     told.deadline = Some(rig.store.now());
+    told.summary.wake_at = told.deadline;
     let runs = Append {
         then: Then::Keep { told: Some(told) },
         at: rig.store.now(),
