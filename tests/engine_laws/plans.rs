@@ -117,13 +117,15 @@ fn step(prefix: &str, i: usize, plan: &Plan, visible: &[String]) -> Value {
         }
     }
     match plan.retry {
+        // They have no attempts.
+        _ if !matches!(action, "sql" | "http") => {}
         0 => step["retry"] = json!({"maxAttempts": 2}),
         1 => step["retry"] = json!({"maxAttempts": 3, "when": "error.kind == 'Ambiguous' || error.status >= 500"}),
         2 => step["retry"] = json!({"maxAttempts": 1}),
         _ => {}
     }
     step["continueOnError"] = json!(plan.tolerated);
-    if prefix == "m" {
+    if prefix == "m" && action != "fail" {
         let read = format!("=[steps.{name}.output, steps.{name}.attempts]");
         match plan.undo {
             0 => {
