@@ -123,6 +123,9 @@ async fn passes_begin_anew_when_other_crds_have_stayed_for_a_quarter_of_an_hour(
     let _worker = world.system.start("worker", FLAGS).await;
     world.create((0..3).map(sleeper)).await;
     eventually("all sleep", DEADLINE, async || asleep(&world).await == 3).await;
+    // It knows the CRDs.
+    let pass = |line: &Value| line["message"] == "orphan pass";
+    controller.logged("a pass", pass).await;
     plane
         .kubectl(&["delete", "crd", "workflows.everstep.dev"])
         .await

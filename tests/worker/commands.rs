@@ -47,10 +47,10 @@ const TABLE: &[(&str, [&str; 5])] = &[
         "compensation failed",
         ["Paused", "Running", "Paused", "Paused", "Running"],
     ),
-    ("finally", ["Running", "Running", "Paused", "Running", "Running"]),
+    ("finally", ["Running", "Succeeded", "Paused", "Running", "Running"]),
     (
         "cancelling",
-        ["Cancelling", "Cancelling", "Paused", "Cancelling", "Cancelling"],
+        ["Cancelling", "Cancelled", "Paused", "Cancelling", "Cancelling"],
     ),
     ("succeeded", ["Succeeded"; 5]),
     ("failed", ["Failed"; 5]),
