@@ -77,8 +77,8 @@ pub fn plan(owners: &[LiveOwner], seen: impl Fn(&str) -> bool, deleted: &HashSet
     plan
 }
 
-/// The same for objects without a live run, or outlived by theirs: nothing is to be cancelled, so all that are proven gone are `missing`, and
-/// what is to happen to runs does not matter. At most `most` are proven by one pass.
+/// The same for objects without a live run, or outlived by theirs: nothing is to be cancelled, so all that are proven gone
+/// are `missing`, and what is to happen to runs does not matter. At most `most` are proven by one pass.
 pub fn plan_idle(owners: &[LiveOwner], seen: impl Fn(&str) -> bool, period: Duration, most: usize) -> Plan {
     let mut plan = Plan::default();
     for owner in owners {
