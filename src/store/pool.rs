@@ -42,11 +42,13 @@ pub(super) const OUR_OWN: (&str, &str) = ("everstep.session", "direct");
 /// - a statement reads few rows, and a bloated queue table makes it look like many: starting a second process for them
 ///   takes longer than reading them
 /// - a commit is reported after it is durable: the role may ask for more than `on`, never for less
+/// - a statement that begins after a lock reads what was committed before it (P9), whatever the database's default is
 /// - names in our statements are qualified; whatever else is resolved comes from the system's own schema
 const SETTINGS: &str = "
 SELECT set_config('plan_cache_mode', 'force_custom_plan', false),
        set_config('jit', 'off', false),
        set_config('max_parallel_workers_per_gather', '0', false),
+       set_config('default_transaction_isolation', 'read committed', false),
        set_config('search_path', 'pg_catalog, pg_temp', false),
        set_config('statement_timeout', '10s', false),
        set_config('idle_in_transaction_session_timeout', '30s', false),
