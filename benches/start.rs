@@ -58,8 +58,7 @@ DO $$ BEGIN CREATE ROLE everstep_bench_app; EXCEPTION WHEN duplicate_object THEN
 GRANT USAGE ON SCHEMA bare TO everstep_bench_app;
 GRANT INSERT ON ALL TABLES IN SCHEMA bare TO everstep_bench_app;
 SELECT everstep.grant_namespace('everstep_bench_app', 'bench');
-VACUUM ANALYZE everstep.owners;
-VACUUM ANALYZE everstep.grants";
+VACUUM ANALYZE everstep.startable";
 
 const COUNT: &str = "
 SELECT count(*) AS started, count(*) FILTER (WHERE finished_at <= to_timestamp($2)) AS finished,

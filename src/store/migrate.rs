@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
 use super::{Error, Refusal, Store, pool};
 
 /// The migrations of this release, oldest first; a number is its place, from 1.
-const MIGRATIONS: [Migration; 8] = [
+const MIGRATIONS: [Migration; 9] = [
     Migration {
         name: "0001_create_schema",
         sql: include_str!("../../migrations/0001_create_schema.sql"),
@@ -39,6 +39,10 @@ const MIGRATIONS: [Migration; 8] = [
     Migration {
         name: "0008_count_runs_of_workflows",
         sql: include_str!("../../migrations/0008_count_runs_of_workflows.sql"),
+    },
+    Migration {
+        name: "0009_list_what_may_be_started",
+        sql: include_str!("../../migrations/0009_list_what_may_be_started.sql"),
     },
 ];
 

@@ -1,7 +1,10 @@
 //! Connecting, migrating, and the databases that are refused.
 
+use std::collections::BTreeSet;
+
 use everstep::store::{Error, Migrations, Refusal, Store};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
+use uuid::Uuid;
 
 use crate::postgres;
 use crate::rig::{options, rig};
@@ -86,7 +89,7 @@ async fn many_processes_migrate_at_once_and_one_does_it() {
         .iter()
         .map(|report| report.as_ref().unwrap().applied.len())
         .sum();
-    assert_eq!(applied, 8);
+    assert_eq!(applied, 9);
 }
 
 /// What was applied somewhere does not change any more: the database would be refused.
@@ -129,7 +132,8 @@ async fn the_release_before_goes_on_while_the_schema_is_migrated() {
             "0005_start_with_fewer_expressions",
             "0006_refuse_retries_of_what_has_not_failed",
             "0007_know_what_is_set_aside",
-            "0008_count_runs_of_workflows"
+            "0008_count_runs_of_workflows",
+            "0009_list_what_may_be_started"
         ]
     );
     let taken = "UPDATE everstep.inbox SET taken_seq = 1, consumed_seq = 1, outcome = 'Consumed' WHERE outcome IS NULL";
@@ -202,4 +206,24 @@ async fn ids_grow_with_time() {
         rig.one::<bool>("SELECT everstep.uuidv7()::text ~ '^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab]'")
             .await
     );
+}
+
+/// Applications may seed the generator that ids draw from, and pools do so for all of their sessions.
+#[tokio::test]
+async fn ids_differ_between_sessions_with_the_same_seed() {
+    let rig = rig().await;
+    let mut drawn = BTreeSet::new();
+    for _ in 0..10 {
+        let mut sql = PgConnection::connect(&rig.url).await.unwrap();
+        sqlx::raw_sql("SELECT setseed(0.5)").execute(&mut sql).await.unwrap();
+        for _ in 0..10 {
+            let id = sqlx::query("SELECT everstep.uuidv7()")
+                .fetch_one(&mut sql)
+                .await
+                .unwrap();
+            // From the variant on: what the time has no part in.
+            drawn.insert(id.get::<Uuid, _>(0).as_bytes()[8..].to_vec());
+        }
+    }
+    assert_eq!(drawn.len(), 100);
 }

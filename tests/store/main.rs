@@ -23,6 +23,7 @@ mod repairing;
 mod retrying;
 mod rig;
 mod signalling;
+mod startable;
 mod stuck;
 mod sweeping;
 mod tls;
