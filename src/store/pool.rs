@@ -41,6 +41,8 @@ pub(super) const OUR_OWN: (&str, &str) = ("everstep.session", "direct");
 /// - compiling a statement that a wrong estimate made look expensive takes longer than running it
 /// - a statement reads few rows, and a bloated queue table makes it look like many: starting a second process for them
 ///   takes longer than reading them
+/// - to estimate a merge join, the planner asks the ends of both indexes, where the queue tables have their dead rows: that took
+///   longer than the statement; ours join few rows, by index or by hash
 /// - a commit is reported after it is durable: the role may ask for more than `on`, never for less
 /// - a statement that begins after a lock reads what was committed before it (P9), whatever the database's default is
 /// - names in our statements are qualified; whatever else is resolved comes from the system's own schema
@@ -48,6 +50,7 @@ const SETTINGS: &str = "
 SELECT set_config('plan_cache_mode', 'force_custom_plan', false),
        set_config('jit', 'off', false),
        set_config('max_parallel_workers_per_gather', '0', false),
+       set_config('enable_mergejoin', 'off', false),
        set_config('default_transaction_isolation', 'read committed', false),
        set_config('search_path', 'pg_catalog, pg_temp', false),
        set_config('statement_timeout', '10s', false),
