@@ -152,7 +152,7 @@ REVOKE ALL ON FUNCTION everstep.list_startable(text[]), everstep.lock_startable(
 -- What there is. Creating the triggers has locked both tables against writers.
 SELECT everstep.list_startable(ARRAY (SELECT o.namespace || '/' || o.name FROM everstep.owners AS o WHERE o.kind = 'Workflow'));
 
--- As before, but for the table that it asks.
+-- As before, but for the table that it asks, and all that is seldom needed comes after the return.
 CREATE OR REPLACE FUNCTION everstep.start(workflow text, input jsonb DEFAULT NULL, key text DEFAULT NULL) RETURNS uuid
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -166,20 +166,22 @@ BEGIN
   SELECT everstep.uuidv7(), s.namespace, s.name, s.uid, s.definition_id, start.input::json, s.role, everstep.now()
   FROM everstep.startable AS s
   WHERE s.workflow = CASE WHEN start.key IS NULL THEN start.workflow END AND s.role = everstep.caller()
-  RETURNING a.run_id, octet_length(a.input::text),
-    CASE WHEN pg_try_advisory_xact_lock(1702258034, 1) THEN pg_notify('everstep_work', '') END
+  RETURNING a.run_id, coalesce(octet_length(a.input::text), 0)
   INTO run, size;
-  IF run IS NULL OR size >= 200 THEN
-    IF run IS NULL AND start.key IS NOT NULL THEN
-      run := everstep.start_once(start.workflow, start.input, start.key);
-      IF run IS NOT NULL AND pg_try_advisory_xact_lock(1702258034, 1) THEN
-        PERFORM pg_notify('everstep_work', '');
-      END IF;
-    END IF;
-    -- What is short is fit: not worth a call. An exception takes the row away again.
-    IF run IS NULL OR size >= 200 AND everstep.unfit(start.input, 262144, 100) IS NOT NULL THEN
-      PERFORM everstep.refuse_start(start.workflow, start.input, start.key);
-    END IF;
+  -- What is short is fit: not worth a call. And another transaction rings.
+  IF size < 200 AND NOT pg_try_advisory_xact_lock(1702258034, 1) THEN
+    RETURN run;
+  END IF;
+  IF run IS NULL AND start.key IS NOT NULL THEN
+    run := everstep.start_once(start.workflow, start.input, start.key);
+  END IF;
+  -- An exception takes the row away again.
+  IF run IS NULL OR size >= 200 AND everstep.unfit(start.input, 262144, 100) IS NOT NULL THEN
+    PERFORM everstep.refuse_start(start.workflow, start.input, start.key);
+  END IF;
+  -- A lock of its own is had again.
+  IF pg_try_advisory_xact_lock(1702258034, 1) THEN
+    PERFORM pg_notify('everstep_work', '');
   END IF;
   RETURN run;
 END
