@@ -8,7 +8,7 @@ use serde_json::json;
 use super::history::{self, Recorded};
 use super::support::system::Process;
 use super::workload::workflow;
-use super::world::{BEYOND, DEADLINE, FLAGS, LEASE, World, eventually, metric};
+use super::world::{BEYOND, DEADLINE, FLAGS, Flags, LEASE, World, eventually, metric};
 
 /// Longer than any takeover here: the first request is still unanswered when the second one comes.
 const LONG: Duration = Duration::from_secs(5);
@@ -134,11 +134,14 @@ async fn request_that_must_not_be_repeated_is_ambiguous_after_a_kill() {
     scene.controller.stop().await;
 }
 
+/// Runs that are handed on wait for no lease: with this one, whoever waited for it would be seen.
+const UNHURRIED: Flags = &[("--lease", "30s")];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn stopped_worker_hands_on_at_once_and_loses_no_attempt() {
     let world = World::new("drained", Duration::from_millis(100)).await;
     let controller = world.system.start("controller", FLAGS).await;
-    let first = world.system.start("worker", FLAGS).await;
+    let first = world.system.start("worker", UNHURRIED).await;
     // Some are in a step when the signal comes, some between two.
     const RUNS: usize = 20;
     world
@@ -152,7 +155,7 @@ async fn stopped_worker_hands_on_at_once_and_loses_no_attempt() {
             == RUNS as i64
     })
     .await;
-    let second = world.system.start("worker", FLAGS).await;
+    let second = world.system.start("worker", UNHURRIED).await;
 
     let asked = Instant::now();
     first.stop().await;
@@ -169,7 +172,14 @@ async fn stopped_worker_hands_on_at_once_and_loses_no_attempt() {
 
     world.all_ended(RUNS, DEADLINE).await;
     for run in history::runs(&world.system.direct_url).await {
-        assert_eq!(run.phase, "Succeeded");
+        let errors: Vec<_> = run.events().filter_map(|(_, fields)| fields.get("error")).collect();
+        assert_eq!(
+            run.phase,
+            "Succeeded",
+            "{}: {errors:?} {:?}",
+            run.workflow,
+            run.outline()
+        );
         let lost = run
             .events()
             .filter(|(name, _)| ["TakenOver", "AttemptFailed"].contains(name))
