@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use everstep::store::{AppendError, Appended, Error, Store};
+use everstep::store::{AppendError, Appended, Error};
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
-use crate::rig::{LEASE, Rig, options, rig, step};
+use crate::rig::{LEASE, Rig, rig, step};
 
 const WAITS: &str = "wait_event_type = 'Lock'";
 
@@ -32,13 +32,6 @@ async fn say(sql: &mut PgConnection, statement: &str) {
         .execute(sql)
         .await
         .unwrap();
-}
-
-/// New sessions of the store have this setting.
-async fn set(rig: &mut Rig, setting: &str) {
-    let database: String = rig.one("SELECT current_database()::text").await;
-    rig.run(&format!("ALTER DATABASE {database} SET {setting}")).await;
-    rig.store = Store::connect(&options(&rig.url)).await.unwrap();
 }
 
 /// 40P01.
@@ -98,7 +91,7 @@ async fn an_append_that_is_cancelled_again_and_again_fails_after_the_fifth_time(
 async fn an_append_that_gets_no_lock_fails_without_a_trace_and_may_be_sent_again() {
     let mut rig = rig().await;
     let mut rival = rival(&rig, TWO).await;
-    set(&mut rig, "lock_timeout = '20ms'").await;
+    rig.set("lock_timeout = '20ms'").await;
     let batch = [step(ONE, 1), step(TWO, 1)];
     let error = rig.store.append(&batch).await.unwrap_err();
     assert!(

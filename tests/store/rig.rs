@@ -112,6 +112,13 @@ impl Rig {
         self.one(&format!("SELECT count(*) FROM everstep.{from}")).await
     }
 
+    /// What every session of the database begins with; the store connects anew.
+    pub(crate) async fn set(&mut self, setting: &str) {
+        let database: String = self.one("SELECT current_database()::text").await;
+        self.run(&format!("ALTER DATABASE {database} SET {setting}")).await;
+        self.store = Store::connect(&options(&self.url)).await.unwrap();
+    }
+
     /// Lets the database's clock run ahead.
     pub(crate) async fn later(&mut self, interval: &str) {
         self.run(&format!(

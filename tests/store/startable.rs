@@ -184,3 +184,12 @@ async fn an_old_snapshot_lists_nothing() {
     assert_eq!(code, "0A000");
     assert!(message.contains("repeatable read"), "{message}");
 }
+
+/// The engine's own sessions do not follow the database's default.
+#[tokio::test]
+async fn objects_are_accepted_whatever_isolation_is_the_default() {
+    let mut shop = shop().await;
+    shop.rig.set("default_transaction_isolation = 'repeatable read'").await;
+    shop.rig.submit(revised(2)).await;
+    assert_eq!(listed(&mut shop.rig).await, "r2");
+}
